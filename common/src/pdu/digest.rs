@@ -1,0 +1,1 @@
+//! Header and data digests, CRC32C (RFC 7143 §13.1).

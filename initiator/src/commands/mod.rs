@@ -1,0 +1,1 @@
+//! Typed SCSI operations on a LUN.

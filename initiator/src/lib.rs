@@ -1,0 +1,6 @@
+//! The Lunkeep initiator: discovers, logs in, reads and writes LUNs.
+
+pub mod cli;
+pub mod commands;
+pub mod engine;
+pub mod session;

@@ -1,0 +1,5 @@
+//! `lunkeep-initiator`: see `lunkeep_initiator::cli`.
+
+fn main() -> std::process::ExitCode {
+    lunkeep_initiator::cli::main()
+}

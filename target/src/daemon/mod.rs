@@ -1,0 +1,1 @@
+//! Configuration and what `serve` does around the engine.

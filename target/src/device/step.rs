@@ -1,0 +1,77 @@
+//! What the engine hands to a logical unit, and what it gets back.
+
+use bytes::Bytes;
+use lunkeep_common::pdu::scsi_command::TaskAttribute;
+use lunkeep_common::scsi::{Sense, Status};
+
+use super::media::MediaOp;
+
+/// A live I_T nexus. The engine numbers them; two sessions never share a number during the life of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NexusId(pub u64);
+
+/// A task, unique over all sessions during the life of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TaskId(pub u64);
+
+/// A SCSI command as it reaches the logical unit.
+#[derive(Clone, Debug)]
+pub struct Command<'a> {
+    /// Who sent it.
+    pub nexus: NexusId,
+    /// The task that it becomes.
+    pub task: TaskId,
+    /// The CDB, 16 bytes or longer.
+    pub cdb: &'a [u8],
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// Bytes that the initiator is ready to receive.
+    pub expected_in: u32,
+    /// Bytes that the initiator is ready to send.
+    pub expected_out: u32,
+}
+
+/// What must happen next for a task.
+#[derive(Debug)]
+pub enum Step {
+    /// The command takes this many bytes from the initiator. The transport moves the smaller of this and `expected_out`
+    /// and calls `LogicalUnit::data_out`; the difference is the residual.
+    DataOut(u64),
+    /// Run this on the medium, then call `LogicalUnit::media_done`.
+    Media(MediaOp),
+    /// The task ended with this.
+    Done(Completion),
+    /// The task was aborted while it was on the medium; it is over now and has no status to send.
+    Aborted,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// SCSI status.
+    pub status: Status,
+    /// Sense data, with CHECK CONDITION.
+    pub sense: Option<Sense>,
+    /// All bytes for the initiator in order, before they are cut to its expected length (the difference is the residual).
+    pub data_in: Vec<Bytes>,
+}
+
+impl Completion {
+    /// GOOD without data.
+    #[must_use]
+    pub const fn good() -> Self {
+        Self { status: Status::Good, sense: None, data_in: Vec::new() }
+    }
+
+    /// GOOD with data for the initiator.
+    #[must_use]
+    pub fn data(data: impl Into<Bytes>) -> Self {
+        Self { status: Status::Good, sense: None, data_in: vec![data.into()] }
+    }
+
+    /// CHECK CONDITION.
+    #[must_use]
+    pub const fn check_condition(sense: Sense) -> Self {
+        Self { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }
+    }
+}

@@ -1,0 +1,1 @@
+//! The tokio adapter: listener, connections, media operations, files, timers.

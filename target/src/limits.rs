@@ -1,0 +1,1 @@
+//! Every bound of the target, with its reason.
