@@ -52,6 +52,17 @@ pub enum DiskError {
     Corrupt(String),
 }
 
+impl DiskError {
+    /// What a failed write, sync, growth or punch of the host means for the disk's user.
+    #[must_use]
+    pub fn of_write(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            _ => Self::Write(error),
+        }
+    }
+}
+
 /// A virtual disk.
 ///
 /// The caller guarantees for every range that it lies within [`Geometry::size`], and that offsets and lengths are multiples of
