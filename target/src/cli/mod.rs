@@ -1,0 +1,44 @@
+//! The command line of `lunkeep-target`.
+//!
+//! Each command is a module with its arguments (a clap `Args`) and a `run` that answers with an [`Exit`]. Printing is in
+//! [`output`]; what a command does is in the floors below.
+
+pub mod exit;
+pub mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use exit::Exit;
+
+/// Serves virtual disk images as iSCSI LUNs, and works on images.
+#[derive(Debug, Parser)]
+#[command(name = "lunkeep-target", version, max_term_width = 100)]
+pub struct Cli {}
+
+/// Runs `lunkeep-target` with the process's arguments. A wrong command line ends with [`Exit::Usage`].
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Success }.into();
+        }
+    };
+    let Cli {} = cli;
+    output::note("no command given; see --help");
+    Exit::Usage.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}
