@@ -1,0 +1,47 @@
+//! Random numbers that can be repeated: every random test prints its seed, and takes it back from `LUNKEEP_SEED`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A small generator (`SplitMix64`). Not for secrets.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The generator that `seed` starts.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; zero when `bound` is zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next_u64().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// The seed that `LUNKEEP_SEED` gives, or a new one; printed either way, so that a failure can be repeated.
+#[must_use]
+#[expect(clippy::print_stdout, reason = "the test runner shows it when the test fails")]
+pub fn seed(test: &str) -> u64 {
+    let given = std::env::var("LUNKEEP_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = given.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Random::new(now.as_secs() ^ u64::from(now.subsec_nanos()) << 20).next_u64()
+    });
+    println!("{test}: LUNKEEP_SEED={seed}");
+    seed
+}

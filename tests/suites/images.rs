@@ -1,0 +1,6 @@
+//! Image formats as a whole: power cuts, concurrency, cases of each format that the tests make themselves.
+
+#[path = "images"]
+mod images {
+    mod crashes;
+}
