@@ -2,13 +2,23 @@
 //!
 //! A PDU is a basic header segment of 48 bytes, additional header segments, and a data segment. [`framer`] cuts a byte
 //! stream into whole, digest-checked PDUs; each header type here decodes its own 48 bytes at fixed offsets.
+//!
+//! * In: [`Framer`] gives a [`RawPdu`], [`InitiatorPdu::decode`] or [`TargetPdu::decode`] gives it a type. What is wrong is a
+//!   [`PduError`], which knows its Reject reason.
+//! * Out: [`Pdu::encode`] gives a [`WirePdu`] of three slices for one vectored write.
+//!
+//! Reserved bits are ignored when received and zero when sent (RFC 7143 §11.1). Deliberately not here: rules that need more
+//! than one PDU to judge, such as sequence numbers; they belong to the sessions.
 
 pub mod ahs;
 pub mod async_message;
 pub mod data_in;
 pub mod data_out;
 pub mod digest;
+pub mod error;
+mod fields;
 pub mod framer;
+pub mod header;
 pub mod login;
 pub mod logout;
 pub mod nop;
@@ -17,8 +27,13 @@ pub mod reject;
 pub mod scsi_command;
 pub mod scsi_response;
 pub mod snack;
+#[cfg(test)]
+mod strategies;
 pub mod task_management;
+#[cfg(test)]
+mod testing;
 pub mod text;
+pub mod wire;
 
 use bytes::Bytes;
 
@@ -26,16 +41,21 @@ pub use ahs::Ahs;
 pub use async_message::AsyncMessage;
 pub use data_in::DataIn;
 pub use data_out::DataOut;
+pub use digest::Digests;
+pub use error::{EncodeError, PduError};
+pub use framer::{FrameError, FrameLimits, Framer, RawPdu};
+pub use header::Header;
 pub use login::{LoginRequest, LoginResponse};
 pub use logout::{LogoutRequest, LogoutResponse};
 pub use nop::{NopIn, NopOut};
 pub use r2t::R2t;
-pub use reject::Reject;
+pub use reject::{Reject, RejectReason};
 pub use scsi_command::ScsiCommand;
 pub use scsi_response::ScsiResponse;
 pub use snack::SnackRequest;
 pub use task_management::{TaskManagementRequest, TaskManagementResponse};
 pub use text::{TextRequest, TextResponse};
+pub use wire::WirePdu;
 
 /// Length of the basic header segment.
 pub const BHS_LEN: usize = 48;
