@@ -1,0 +1,280 @@
+//! From the tables of the file to a [`ServeSpec`]: names, addresses, references between tables, secrets.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::Path;
+use std::str::FromStr;
+
+use lunkeep_common::limits::KEY_VALUE_LEN_MAX;
+use lunkeep_common::name::{IscsiName, PortalGroupTag};
+use lunkeep_common::scsi::Lun as WireLun;
+
+use super::problem::Problem;
+use super::secret;
+use super::tables::{At, Chap, File, Initiator, Lun, LunMap, Portal, Target};
+use crate::daemon::size;
+use crate::daemon::spec::{
+    Access, Authentication, CreateSpec, Credential, LunSpec, LunView, PortalSpec, ServeSpec, TargetSpec,
+    default_portals, parse_listen,
+};
+use crate::image::Allocation;
+use crate::store::StateLocation;
+
+/// Checks the tables. Relative paths start at `folder`.
+///
+/// # Errors
+/// Every problem.
+pub fn resolve(
+    file: File,
+    folder: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<ServeSpec, Vec<Problem>> {
+    let mut resolver = Resolver { folder, variable, problems: Vec::new() };
+    let spec = resolver.file(file);
+    if resolver.problems.is_empty() { Ok(spec) } else { Err(resolver.problems) }
+}
+
+struct Resolver<'a> {
+    folder: &'a Path,
+    variable: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    fn problem(&mut self, at: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem::new(Some(at), message, help));
+    }
+
+    /// Notes an error at its place and goes on without the value.
+    fn keep<T, E: Display>(&mut self, at: Range<usize>, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.problem(at, error.to_string(), "")).ok()
+    }
+
+    fn parsed<T: FromStr<Err: Display>>(&mut self, text: &At<String>) -> Option<T> {
+        self.keep(text.span(), text.get_ref().parse())
+    }
+
+    fn file(&mut self, file: File) -> ServeSpec {
+        let default_are_used = file.portal.is_empty();
+        let portals = if default_are_used { default_portals() } else { self.portals(&file.portal) };
+        if file.target.is_empty() {
+            self.problems.push(Problem::new(
+                None,
+                "there is no [[target]]",
+                "add a [[target]] with a `name` and at least one [[target.lun]]",
+            ));
+        }
+        let discovery = file.discovery.map_or(Authentication::None, |discovery| {
+            self.authentication(&discovery.chap, discovery.mutual_chap.as_ref())
+        });
+        let mut targets: Vec<TargetSpec> = Vec::new();
+        for target in &file.target {
+            let spec = self.target(target);
+            if spec.name.is_some() && targets.iter().any(|other| other.name == spec.name) {
+                self.problem(
+                    target.name.span(),
+                    "another target has this name",
+                    "give each target its own name",
+                );
+            }
+            targets.push(spec);
+        }
+        let state = match &file.state {
+            Some(state) => StateLocation::Folder(self.folder.join(state.get_ref())),
+            None => StateLocation::BesideImage,
+        };
+        ServeSpec { portals, default_portals: default_are_used, state, targets, discovery }
+    }
+
+    fn portals(&mut self, tables: &[Portal]) -> Vec<PortalSpec> {
+        let mut portals: Vec<PortalSpec> = Vec::new();
+        for table in tables {
+            let listen = self.keep(table.listen.span(), parse_listen(table.listen.get_ref()));
+            let announce = table.announce.as_ref().and_then(|announce| self.parsed(announce));
+            let group = table.group.as_ref().map_or(1, |group| *group.get_ref());
+            if let Some(at) = table.group.as_ref().filter(|group| *group.get_ref() == 0) {
+                self.problem(at.span(), "portal group tags begin at 1", "write a number from 1 to 65535");
+            }
+            let Some(listen) = listen else { continue };
+            if listen.port() != 0 && portals.iter().any(|other| other.listen == listen) {
+                self.problem(
+                    table.listen.span(),
+                    format!("another portal listens on {listen}"),
+                    "remove one of the two",
+                );
+            }
+            portals.push(PortalSpec { listen, announce, group: PortalGroupTag(group) });
+        }
+        portals
+    }
+
+    fn target(&mut self, table: &Target) -> TargetSpec {
+        let name = self.parsed::<IscsiName>(&table.name);
+        let alias = table.alias.as_ref().and_then(|alias| {
+            let text = alias.get_ref();
+            let bad = text.is_empty() || text.len() > KEY_VALUE_LEN_MAX || text.chars().any(char::is_control);
+            if bad {
+                self.problem(
+                    alias.span(),
+                    format!("an alias has 1 to {KEY_VALUE_LEN_MAX} bytes and no control characters"),
+                    "",
+                );
+            }
+            (!bad).then(|| text.clone())
+        });
+        if table.lun.is_empty() {
+            self.problem(table.name.span(), "this target has no LUN", "add a [[target.lun]] with a `path`");
+        }
+        let mut luns = BTreeMap::new();
+        for (place, lun) in table.lun.iter().enumerate() {
+            let (number, at) = match &lun.number {
+                Some(number) => (*number.get_ref(), number.span()),
+                None => (u16::try_from(place).unwrap_or(u16::MAX), lun.path.span()),
+            };
+            if number > WireLun::NUMBER_MAX {
+                self.problem(
+                    at.clone(),
+                    format!("LUN {number} is too high"),
+                    format!("LUN numbers go from 0 to {}", WireLun::NUMBER_MAX),
+                );
+            }
+            let spec = self.lun(lun);
+            if luns.insert(number, spec).is_some() {
+                self.problem(
+                    at,
+                    format!("LUN {number} is there twice"),
+                    "without `number` a LUN gets its place in the file: 0, 1, and so on",
+                );
+            }
+        }
+        let authentication = self.authentication(&table.chap, table.mutual_chap.as_ref());
+        let access = self.access(&table.initiator, &luns);
+        TargetSpec { name, alias, luns, authentication, access }
+    }
+
+    fn lun(&mut self, table: &Lun) -> LunSpec {
+        if table.path.get_ref().is_empty() {
+            self.problem(table.path.span(), "the path is empty", "write the path of the image");
+        }
+        let size = table.size.as_ref().and_then(|size| self.keep(size.span(), size::parse(size.get_ref())));
+        let block = table.block_size.as_ref();
+        if let Some(block) = block.filter(|block| !matches!(block.get_ref(), 512 | 4096)) {
+            self.problem(block.span(), "a block size is 512 or 4096", "");
+        }
+        let only_to_create = block.map(At::span).or(table.fixed.as_ref().map(At::span));
+        if let (None, Some(at)) = (&table.size, only_to_create) {
+            self.problem(
+                at,
+                "this key says how an image is created, but there is no `size`",
+                "add `size`, or remove this key",
+            );
+        }
+        let fixed = table.fixed.as_ref().is_some_and(|fixed| *fixed.get_ref());
+        let allocation = if fixed { Allocation::Fixed } else { Allocation::Dynamic };
+        LunSpec {
+            path: self.folder.join(table.path.get_ref()),
+            format: table.format.as_ref().and_then(|format| self.parsed(format)),
+            create: size.map(|size| CreateSpec {
+                size,
+                allocation,
+                logical_block: block.map(|block| *block.get_ref()),
+            }),
+            read_only: table.read_only,
+            serial: table.serial.as_ref().and_then(|serial| self.parsed(serial)),
+        }
+    }
+
+    fn access(&mut self, tables: &[Initiator], luns: &BTreeMap<u16, LunSpec>) -> Access {
+        if tables.is_empty() {
+            return Access::Everyone;
+        }
+        let mut allowed = BTreeMap::new();
+        for table in tables {
+            let view = table.luns.as_ref().map_or(LunView::All, |map| self.view(map, luns));
+            let Some(name) = self.parsed::<IscsiName>(&table.name) else { continue };
+            if allowed.insert(name, view).is_some() {
+                self.problem(
+                    table.name.span(),
+                    "this initiator is there twice",
+                    "put all its LUNs into one [[target.initiator]]",
+                );
+            }
+        }
+        Access::Only(allowed)
+    }
+
+    fn view(&mut self, map: &At<LunMap>, luns: &BTreeMap<u16, LunSpec>) -> LunView {
+        let numbers = &map.get_ref().0;
+        let help = "name LUNs of this target; leave `luns` out to show all";
+        if numbers.is_empty() {
+            self.problem(map.span(), "this initiator would see no LUN", help);
+        }
+        for (seen, lun) in numbers {
+            if !luns.contains_key(lun) {
+                self.problem(map.span(), format!("this target has no LUN {lun}"), help);
+            }
+            if *seen > WireLun::NUMBER_MAX {
+                self.problem(
+                    map.span(),
+                    format!("LUN {seen} is too high"),
+                    format!("LUN numbers go from 0 to {}", WireLun::NUMBER_MAX),
+                );
+            }
+        }
+        LunView::Map(numbers.clone())
+    }
+
+    fn authentication(&mut self, users: &[At<Chap>], mutual: Option<&At<Chap>>) -> Authentication {
+        let before = self.problems.len();
+        let credentials: Vec<_> = users.iter().filter_map(|user| self.credential(user)).collect();
+        let own = mutual.and_then(|mutual| self.credential(mutual));
+        let at = mutual.or(users.last()).map(|chap| chap.get_ref().user.span());
+        match at {
+            Some(at) if self.problems.len() == before => {
+                self.keep(at, Authentication::chap(credentials, own)).unwrap_or(Authentication::None)
+            }
+            // There is nothing to ask for, or a problem that keeps the server from starting.
+            _ => Authentication::None,
+        }
+    }
+
+    fn credential(&mut self, table: &At<Chap>) -> Option<Credential> {
+        let chap = table.get_ref();
+        let name = chap.user.get_ref();
+        if name.is_empty() || name.len() > KEY_VALUE_LEN_MAX || name.chars().any(char::is_control) {
+            self.problem(
+                chap.user.span(),
+                format!("a CHAP user name has 1 to {KEY_VALUE_LEN_MAX} bytes and no control characters"),
+                "",
+            );
+            return None;
+        }
+        let secret = match (&chap.secret_file, &chap.secret_env) {
+            (Some(file), None) => {
+                let path = self.folder.join(file.get_ref());
+                self.keep(file.span(), secret::from_file(&path))
+            }
+            (None, Some(name)) => {
+                self.keep(name.span(), secret::from_variable(name.get_ref(), self.variable))
+            }
+            (None, None) => {
+                self.problem(
+                    chap.user.span(),
+                    "this user has no secret",
+                    "add `secret_file` or `secret_env`",
+                );
+                None
+            }
+            (Some(_), Some(name)) => {
+                self.problem(
+                    name.span(),
+                    "`secret_file` and `secret_env` are both there",
+                    "remove one of the two",
+                );
+                None
+            }
+        };
+        Some(Credential { name: name.clone(), secret: secret? })
+    }
+}

@@ -1,0 +1,170 @@
+//! The shape of the configuration file. Every table denies keys that it does not have.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use toml::Spanned;
+
+/// A value and where it stands.
+pub type At<T> = Spanned<T>;
+
+/// Every table with its keys, in the order of the documentation.
+pub const KEYS: [(&str, &[&str]); 8] = [
+    ("", &["state", "portal", "discovery", "target"]),
+    ("portal", &["listen", "announce", "group"]),
+    ("discovery", &["chap", "mutual_chap"]),
+    ("target", &["name", "alias", "lun", "chap", "mutual_chap", "initiator"]),
+    ("target.lun", &["number", "path", "format", "size", "fixed", "block_size", "read_only", "serial"]),
+    ("target.initiator", &["name", "luns"]),
+    ("target.chap", &["user", "secret_file", "secret_env"]),
+    ("target.mutual_chap", &["user", "secret_file", "secret_env"]),
+];
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Folder for identities.
+    pub state: Option<At<String>>,
+    /// Where to listen.
+    #[serde(default)]
+    pub portal: Vec<Portal>,
+    /// Who may ask for targets.
+    pub discovery: Option<Discovery>,
+    /// What is served.
+    #[serde(default)]
+    pub target: Vec<Target>,
+}
+
+/// `[[portal]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Portal {
+    /// Address and port.
+    pub listen: At<String>,
+    /// What initiators are told instead.
+    pub announce: Option<At<String>>,
+    /// Portal group tag.
+    pub group: Option<At<u16>>,
+}
+
+/// `[discovery]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Discovery {
+    /// Users for discovery sessions.
+    #[serde(default)]
+    pub chap: Vec<At<Chap>>,
+    /// The target's own proof in discovery sessions.
+    pub mutual_chap: Option<At<Chap>>,
+}
+
+/// `[[target]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// iSCSI name.
+    pub name: At<String>,
+    /// Text for people.
+    pub alias: Option<At<String>>,
+    /// Logical units.
+    #[serde(default)]
+    pub lun: Vec<Lun>,
+    /// Users.
+    #[serde(default)]
+    pub chap: Vec<At<Chap>>,
+    /// The target's own proof.
+    pub mutual_chap: Option<At<Chap>>,
+    /// Allowed initiators; without any, all are.
+    #[serde(default)]
+    pub initiator: Vec<Initiator>,
+}
+
+/// `[[target.lun]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lun {
+    /// Its number; without it its place among the target's LUNs.
+    pub number: Option<At<u16>>,
+    /// The image.
+    pub path: At<String>,
+    /// `raw`, `vhd` or `vhdx`.
+    pub format: Option<At<String>>,
+    /// Size of an image that is to be created when missing.
+    pub size: Option<At<String>>,
+    /// Create it fixed.
+    pub fixed: Option<At<bool>>,
+    /// Logical block size to create it with.
+    pub block_size: Option<At<u32>>,
+    /// Refuse writes.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Serial number in place of the kept one.
+    pub serial: Option<At<String>>,
+}
+
+/// `[[target.initiator]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initiator {
+    /// iSCSI name.
+    pub name: At<String>,
+    /// What it sees; without it everything.
+    pub luns: Option<At<LunMap>>,
+}
+
+/// `[[target.chap]]`, `[target.mutual_chap]`, `[[discovery.chap]]`, `[discovery.mutual_chap]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chap {
+    /// CHAP name.
+    pub user: At<String>,
+    /// File with the secret.
+    pub secret_file: Option<At<String>>,
+    /// Environment variable with the secret.
+    pub secret_env: Option<At<String>>,
+}
+
+/// What an initiator sees: `[0, 2]` keeps the numbers, `{ 0 = 2 }` shows LUN 2 as number 0.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LunMap(pub BTreeMap<u16, u16>);
+
+impl<'de> Deserialize<'de> for LunMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LunMapVisitor)
+    }
+}
+
+struct LunMapVisitor;
+
+impl<'de> Visitor<'de> for LunMapVisitor {
+    type Value = LunMap;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LUN numbers such as [0, 2], or a table such as { 0 = 2 } (number seen = LUN)")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<LunMap, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some(number) = numbers.next_element::<u16>()? {
+            if map.insert(number, number).is_some() {
+                return Err(A::Error::custom(format!("LUN {number} is there twice")));
+            }
+        }
+        Ok(LunMap(map))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<LunMap, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some((seen, lun)) = pairs.next_entry::<String, u16>()? {
+            let number =
+                seen.parse().map_err(|_| A::Error::custom(format!("{seen:?} is not a LUN number")))?;
+            if map.insert(number, lun).is_some() {
+                return Err(A::Error::custom(format!("number {number} is there twice")));
+            }
+        }
+        Ok(LunMap(map))
+    }
+}
