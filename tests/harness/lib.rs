@@ -2,5 +2,6 @@
 
 pub mod crash;
 pub mod crash_file;
+pub mod fuzz;
 pub mod random;
 pub mod test_environment;

@@ -1,3 +1,5 @@
+//! What the framer says about streams: whole, cut, over-long and spoiled ones.
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
