@@ -20,6 +20,9 @@ pub const AHS_LEN_MAX: usize = 255 * 4;
 /// longest value, and a peer cannot make us buffer more.
 pub const TEXT_LEN_MAX: usize = 64 * 1024;
 
+/// Pairs in one text. An honest login has some thirty; each unknown key costs an answer that is longer than the key.
+pub const TEXT_PAIRS_MAX: usize = 256;
+
 /// Login requests in one login phase. The longest honest login (mutual CHAP, text over several PDUs) needs below twenty.
 pub const LOGIN_EXCHANGES_MAX: u32 = 64;
 
