@@ -30,6 +30,8 @@ pub struct ServeSpec {
     pub targets: Vec<TargetSpec>,
     /// Who may ask which targets there are.
     pub discovery: Authentication,
+    /// What a person should know and nobody asked for, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// A network portal.

@@ -30,7 +30,7 @@ pub fn resolve(
     folder: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ServeSpec, Vec<Problem>> {
-    let mut resolver = Resolver { folder, variable, problems: Vec::new() };
+    let mut resolver = Resolver { folder, variable, problems: Vec::new(), notes: Vec::new() };
     let spec = resolver.file(file);
     if resolver.problems.is_empty() { Ok(spec) } else { Err(resolver.problems) }
 }
@@ -39,6 +39,7 @@ struct Resolver<'a> {
     folder: &'a Path,
     variable: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<Problem>,
+    notes: Vec<String>,
 }
 
 impl Resolver<'_> {
@@ -84,7 +85,8 @@ impl Resolver<'_> {
             Some(state) => StateLocation::Folder(self.folder.join(state.get_ref())),
             None => StateLocation::BesideImage,
         };
-        ServeSpec { portals, default_portals: default_are_used, state, targets, discovery }
+        let notes = std::mem::take(&mut self.notes);
+        ServeSpec { portals, default_portals: default_are_used, state, targets, discovery, notes }
     }
 
     fn portals(&mut self, tables: &[Portal]) -> Vec<PortalSpec> {
@@ -253,6 +255,9 @@ impl Resolver<'_> {
         let secret = match (&chap.secret_file, &chap.secret_env) {
             (Some(file), None) => {
                 let path = self.folder.join(file.get_ref());
+                if secret::is_exposed(&path) {
+                    self.notes.push(secret::exposed_note(&path));
+                }
                 self.keep(file.span(), secret::from_file(&path))
             }
             (None, Some(name)) => {

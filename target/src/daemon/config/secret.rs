@@ -46,6 +46,13 @@ pub fn is_exposed(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
+/// The note for a file that is exposed.
+#[must_use]
+pub fn exposed_note(path: &Path) -> String {
+    let path = path.display();
+    format!("the secret file {path} can be read by others; chmod 600 {path} keeps it to its owner")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

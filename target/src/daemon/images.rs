@@ -1,0 +1,249 @@
+//! Opens the image of a LUN, and creates it first when it is missing and a size was given.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::spec::{CreateSpec, LunSpec};
+use crate::engine::{HostEnvironment, HostFile, HostFileError};
+use crate::image::{
+    Access, Allocation, BlockFile, CreateError, CreateOptions, Disk, Environment, Format, OpenError, decide,
+};
+
+/// An open image.
+#[derive(Debug)]
+pub struct OpenImage {
+    /// Its format.
+    pub format: Format,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+}
+
+/// Why an image cannot be served. Each error names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// There is no such file, and no size to create it with.
+    #[error(
+        "image {} does not exist. To have it created give its size: --disk {},size=10G on the command line, or size = \"10G\" in its \
+         [[target.lun]]",
+        path.display(), path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The name of a file that is to be created stands for no format.
+    #[error("cannot create {}: its extension stands for no image format; say which it shall be: format=vhdx, vhd or raw", path.display())]
+    NoFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It could not be created.
+    #[error("cannot create {}: {source}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CreateError,
+    },
+    /// The host's file could not be opened.
+    #[error(transparent)]
+    File(#[from] HostFileError),
+    /// Its content cannot be served.
+    #[error("{}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
+    /// A block size was given that an existing image does not have.
+    #[error("{} has blocks of {found} bytes, not {wanted}: the block size of an existing image cannot be chosen", path.display())]
+    OtherBlockSize {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        found: u32,
+        /// What was asked for.
+        wanted: u32,
+    },
+}
+
+/// Creates the image of `lun` when it is missing. `Ok(true)`: it was made.
+///
+/// # Errors
+/// [`ImageError`]; nothing is left behind then.
+pub fn create_if_missing(lun: &LunSpec) -> Result<bool, ImageError> {
+    if exists(&lun.path)? {
+        return Ok(false);
+    }
+    let create = lun.create.ok_or_else(|| ImageError::Missing { path: lun.path.clone() })?;
+    match create_image(&lun.path, format_of_new(lun)?, create) {
+        // Another process was faster; its image is opened like any that was there before.
+        Err(ImageError::Create { source: CreateError::Io(e), .. })
+            if e.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Ok(false)
+        }
+        other => other.map(|()| true),
+    }
+}
+
+/// Opens the image of `lun`, which exists. `access` is read-only for a look at it without changing it.
+///
+/// # Errors
+/// [`ImageError`].
+pub fn open(lun: &LunSpec, access: Access) -> Result<OpenImage, ImageError> {
+    let failed = |source| ImageError::Open { path: lun.path.clone(), source };
+    let file: Arc<dyn BlockFile> = Arc::new(HostFile::open(&lun.path, access)?);
+    let environment: Arc<dyn Environment> = Arc::new(HostEnvironment);
+    let format = decide(&*file, &lun.path, lun.format).map_err(failed)?;
+    let disk = format.open(file, access, &environment).map_err(failed)?;
+    let found = disk.geometry().logical_block;
+    match lun.create.and_then(|create| create.logical_block) {
+        Some(wanted) if wanted != found => {
+            Err(ImageError::OtherBlockSize { path: lun.path.clone(), found, wanted })
+        }
+        _ => Ok(OpenImage { format, disk }),
+    }
+}
+
+/// What a LUN is opened for.
+#[must_use]
+pub const fn access_of(lun: &LunSpec) -> Access {
+    if lun.read_only { Access::ReadOnly } else { Access::ReadWrite }
+}
+
+/// Checks without touching anything that the image can be opened, or created.
+///
+/// # Errors
+/// As [`create_if_missing`] and [`open`].
+pub fn check(lun: &LunSpec) -> Result<(), ImageError> {
+    if exists(&lun.path)? {
+        let image = open(lun, Access::ReadOnly)?;
+        drop(image);
+        return Ok(());
+    }
+    if lun.create.is_none() {
+        return Err(ImageError::Missing { path: lun.path.clone() });
+    }
+    format_of_new(lun)?;
+    let folder = folder_of(&lun.path);
+    let error = match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => io::ErrorKind::NotADirectory.into(),
+        Err(error) => error,
+    };
+    Err(HostFileError::Io { path: folder.into(), source: error }.into())
+}
+
+fn exists(path: &Path) -> Result<bool, ImageError> {
+    path.try_exists().map_err(|source| HostFileError::Io { path: path.into(), source }.into())
+}
+
+/// The format that was asked for, or the one that the name stands for, or VHDX for a name without an extension.
+fn format_of_new(lun: &LunSpec) -> Result<Format, ImageError> {
+    match (lun.format.or_else(|| Format::of_extension(&lun.path)), lun.path.extension()) {
+        (Some(format), _) => Ok(format),
+        (None, None) => Ok(Format::Vhdx),
+        (None, Some(_)) => Err(ImageError::NoFormat { path: lun.path.clone() }),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The image gets its name when it is whole and durable, so that a crash leaves no half of one. Nothing is overwritten.
+fn create_image(path: &Path, format: Format, create: CreateSpec) -> Result<(), ImageError> {
+    let failed = |source: CreateError| ImageError::Create { path: path.into(), source };
+    let host = |source: io::Error| failed(source.into());
+    let file = tempfile::Builder::new()
+        .prefix(".lunkeep-new-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder_of(path))
+        .map_err(host)?;
+    let target = HostFile::locked(file.reopen().map_err(host)?, path, Access::ReadWrite)?;
+    let options = CreateOptions {
+        logical_sector: create.logical_block,
+        ..match create.allocation {
+            Allocation::Fixed => CreateOptions::fixed(create.size),
+            Allocation::Dynamic => CreateOptions::dynamic(create.size),
+        }
+    };
+    format.create(&target, &options, &HostEnvironment).map_err(failed)?;
+    target.sync_data().map_err(host)?;
+    drop(target);
+    file.persist_noclobber(path).map_err(|error| host(error.error))?;
+    HostFile::sync_folder_of(path).map_err(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lun(path: &Path, size: Option<u64>) -> LunSpec {
+        let create =
+            size.map(|size| CreateSpec { size, allocation: Allocation::Dynamic, logical_block: None });
+        LunSpec { path: path.into(), format: None, create, read_only: false, serial: None }
+    }
+
+    #[test]
+    fn a_missing_image_with_a_size_is_created_once_and_leaves_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.raw");
+        assert!(create_if_missing(&lun(&path, Some(1 << 20))).unwrap());
+        assert!(!create_if_missing(&lun(&path, Some(1 << 20))).unwrap());
+        let image = open(&lun(&path, None), Access::ReadWrite).unwrap();
+        assert_eq!((image.format, image.disk.geometry().size), (Format::Raw, 1 << 20));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_image_without_a_size_is_an_error_with_the_fix() {
+        let error = create_if_missing(&lun(Path::new("no/such.vhdx"), None)).unwrap_err().to_string();
+        assert!(error.contains("--disk no/such.vhdx,size=10G"), "{error}");
+        assert!(matches!(check(&lun(Path::new("no/such.vhdx"), None)), Err(ImageError::Missing { .. })));
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_created_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.raw");
+        let error = create_if_missing(&lun(&path, Some(1000))).unwrap_err();
+        assert!(matches!(error, ImageError::Create { .. }), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let missing = folder.path().join("no-folder/a.raw");
+        assert!(check(&lun(&missing, Some(512))).unwrap_err().to_string().contains("no-folder"));
+        assert!(create_if_missing(&lun(&missing, Some(512))).unwrap_err().to_string().contains("a.raw"));
+    }
+
+    #[test]
+    fn the_format_of_a_new_image_comes_from_its_name() {
+        let format = |name: &str| format_of_new(&lun(Path::new(name), None));
+        assert_eq!(format("a.vhd").unwrap(), Format::Vhd);
+        assert_eq!(format("a.img").unwrap(), Format::Raw);
+        assert_eq!(format("a").unwrap(), Format::Vhdx);
+        assert!(matches!(format("a.qcow2"), Err(ImageError::NoFormat { .. })));
+    }
+
+    #[test]
+    fn a_check_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.raw");
+        check(&lun(&path, Some(1 << 20))).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_block_size_that_an_existing_image_does_not_have_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.raw");
+        create_if_missing(&lun(&path, Some(1 << 20))).unwrap();
+        let mut lun = lun(&path, Some(1 << 20));
+        lun.create.as_mut().unwrap().logical_block = Some(4096);
+        assert!(matches!(open(&lun, Access::ReadOnly), Err(ImageError::OtherBlockSize { .. })));
+    }
+}
