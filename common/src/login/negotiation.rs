@@ -465,8 +465,8 @@ fn store_choice(
     connection: &mut ConnectionParameters,
 ) {
     match key {
-        Key::HeaderDigest => connection.header_digest = value == "CRC32C",
-        Key::DataDigest => connection.data_digest = value == "CRC32C",
+        Key::HeaderDigest => connection.digests.header = value == "CRC32C",
+        Key::DataDigest => connection.digests.data = value == "CRC32C",
         Key::TaskReporting => {
             let chosen = TaskReporting::ALL.into_iter().find(|way| way.as_str() == value);
             session.task_reporting = chosen.unwrap_or_default();

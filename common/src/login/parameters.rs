@@ -1,5 +1,7 @@
 //! What both sides agreed to, typed.
 
+use crate::pdu::Digests;
+
 /// How a task management function that affects several sessions is reported (RFC 7143 §13.23).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TaskReporting {
@@ -81,10 +83,8 @@ impl Default for SessionParameters {
 /// What holds for one connection. Lengths are in bytes. The default is what RFC 7143 §13 says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionParameters {
-    /// Whether PDUs carry a CRC32C over their header, from the first PDU of the full feature phase on.
-    pub header_digest: bool,
-    /// Whether PDUs carry a CRC32C over their data segment.
-    pub data_digest: bool,
+    /// The digests of PDUs in both directions, from the first PDU of the full feature phase on.
+    pub digests: Digests,
     /// Longest data segment that this side declared to receive.
     pub max_recv_data_segment_length: u32,
     /// Longest data segment that the peer declared to receive: the bound for what this side sends.
@@ -95,8 +95,7 @@ impl Default for ConnectionParameters {
     fn default() -> Self {
         use crate::limits::DATA_SEGMENT_LEN_DEFAULT;
         Self {
-            header_digest: false,
-            data_digest: false,
+            digests: Digests::NONE,
             max_recv_data_segment_length: DATA_SEGMENT_LEN_DEFAULT,
             peer_max_recv_data_segment_length: DATA_SEGMENT_LEN_DEFAULT,
         }

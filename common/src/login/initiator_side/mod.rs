@@ -338,7 +338,7 @@ impl InitiatorLogin {
             transit,
             continues: piece.continues,
             current_stage: self.stage(),
-            next_stage: if transit { self.next_stage() } else { Stage::SecurityNegotiation },
+            next_stage: if transit { self.next_stage() } else { self.stage() },
             version_max: VERSION,
             version_min: VERSION,
             isid: self.config.isid,

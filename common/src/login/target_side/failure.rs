@@ -7,8 +7,8 @@ use crate::login::Fault;
 use crate::login::chap::ChapError;
 use crate::login::negotiation::NegotiationError;
 use crate::name::NameError;
-use crate::pdu::Pdu;
 use crate::pdu::login::{LoginRequest, LoginResponse, LoginStatus, Stage};
+use crate::pdu::{Pdu, PduError};
 use crate::serial::StatSn;
 use crate::text::keys::Key;
 use crate::text::pairs::{Pairs, TextError};
@@ -16,6 +16,9 @@ use crate::text::pairs::{Pairs, TextError};
 /// Why a login failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetLoginError {
+    /// The header cannot be read.
+    #[error("login request: {0}")]
+    Pdu(#[from] PduError),
     /// The text cannot be read.
     #[error("login text: {0}")]
     Text(#[from] TextError),
@@ -129,7 +132,9 @@ impl TargetLoginError {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Text(_) | Self::InitiatorName(_) | Self::SessionType { .. } => Fault::PeerNonsense,
+            Self::Pdu(_) | Self::Text(_) | Self::InitiatorName(_) | Self::SessionType { .. } => {
+                Fault::PeerNonsense
+            }
             Self::Negotiation(error) => error.fault(),
             Self::Chap(error) => error.fault(),
             Self::Refused(LoginRefusal::AuthorizationFailure)

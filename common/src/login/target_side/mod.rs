@@ -41,10 +41,10 @@ use super::chap::{ChapError, ChapRandom, ChapTarget};
 use super::negotiation::Negotiation;
 use super::offer::ValidOffer;
 use crate::limits::{DATA_SEGMENT_LEN_DEFAULT, LOGIN_EXCHANGES_MAX};
-use crate::name::InitiatorPort;
+use crate::name::{Cid, InitiatorPort, Isid, PortalGroupTag, Tsih};
 use crate::pdu::login::{LoginRequest, LoginResponse, LoginStatus, Stage};
-use crate::pdu::{InitiatorTaskTag, Pdu};
-use crate::serial::StatSn;
+use crate::pdu::{Bhs, InitiatorTaskTag, Pdu, PduError};
+use crate::serial::{CmdSn, StatSn};
 use crate::text::keys::{Key, Phase, Role};
 use crate::text::pairs::Pairs;
 use crate::text::transfer::{TextReceiver, TextSender};
@@ -91,7 +91,7 @@ enum State {
 struct Admitted {
     identity: Identity,
     numbers: Option<SessionNumbers>,
-    portal_group: Option<crate::name::PortalGroupTag>,
+    portal_group: Option<PortalGroupTag>,
     authentication: AuthenticationState,
 }
 
@@ -145,6 +145,28 @@ impl TargetLogin {
             self.state = State::Ended;
             Box::new(LoginFailure::new(error, &request.header))
         })
+    }
+
+    /// Takes a Login Request whose header or digest cannot be read. Whatever the state, the initiator is told so
+    /// with 0200, as far as its header names it.
+    #[must_use]
+    pub fn handle_undecodable(&mut self, bhs: &Bhs, error: PduError) -> LoginFailure {
+        self.state = State::Ended;
+        let request = self.first.clone().unwrap_or_else(|| LoginRequest {
+            transit: false,
+            continues: false,
+            current_stage: Stage::SecurityNegotiation,
+            next_stage: Stage::SecurityNegotiation,
+            version_max: VERSION,
+            version_min: VERSION,
+            isid: Isid([bhs[8], bhs[9], bhs[10], bhs[11], bhs[12], bhs[13]]),
+            tsih: Tsih(u16::from_be_bytes([bhs[14], bhs[15]])),
+            itt: InitiatorTaskTag(u32::from_be_bytes([bhs[16], bhs[17], bhs[18], bhs[19]])),
+            cid: Cid(u16::from_be_bytes([bhs[20], bhs[21]])),
+            cmd_sn: CmdSn(u32::from_be_bytes([bhs[24], bhs[25], bhs[26], bhs[27]])),
+            exp_stat_sn: StatSn(0),
+        });
+        LoginFailure::new(error.into(), &request)
     }
 
     /// Takes any other PDU that came in place of a Login Request, by its task tag.

@@ -113,8 +113,8 @@ impl Header {
             transit: false,
             continues: false,
             current_stage: request.current_stage,
-            // Reserved, that is 0, without T.
-            next_stage: Stage::SecurityNegotiation,
+            // Reserved without T.
+            next_stage: request.current_stage,
             version_max: VERSION,
             version_active: VERSION,
             isid: request.isid,
