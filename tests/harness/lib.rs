@@ -1,7 +1,17 @@
-//! What the suites share.
+//! What the suites share: starting the programs under test and foreign ones, a scripted iSCSI peer, disk content, power cuts.
+//!
+//! Nothing here sleeps and hopes: readiness is a message of the process, and every wait has a limit after which the test fails
+//! with what the process said. A helper that cannot do its part panics, since that is how a test reports.
 
+pub mod content;
 pub mod crash;
 pub mod crash_file;
+pub mod foreign;
 pub mod fuzz;
+pub mod process;
 pub mod random;
+pub mod report;
+pub mod target;
 pub mod test_environment;
+pub mod tgt;
+pub mod wire;
