@@ -14,3 +14,12 @@ pub const CHAP_SECRET_LEN_MAX: usize = 255;
 
 /// Longest unit serial number in characters. SPC-4 sets no bound; 64 is more than initiators show.
 pub const SERIAL_LEN_MAX: usize = 64;
+/// Blocks of one VHD disk. The largest disk of the format, 2040 GiB, has this many of 512 KiB, the smallest block that Hyper-V
+/// makes. The table takes 5 bytes of memory per block, so 20 MiB, and 8 more per block that has a place while it is opened.
+pub const MAX_VHD_BLOCKS: u32 = 2040 * 2048;
+
+/// Places for blocks that one VHD disk remembers as free, at 16 bytes each. What is beyond stays unused in the file.
+pub const MAX_VHD_FREE_SLOTS: usize = 65_536;
+
+/// Changed table entries after which a VHD disk flushes by itself, so that the list of what is not durable stays small.
+pub const MAX_VHD_UNFLUSHED: usize = 65_536;

@@ -44,6 +44,8 @@ pub enum Step {
     Flush,
     /// [`Disk::close`] and open again.
     Reopen,
+    /// Open again without closing, as after the process was killed: the host's cache survives, the disk's memory does not.
+    Kill,
 }
 
 /// How to search.
@@ -71,7 +73,10 @@ pub fn random_script(blocks: u64, unit: u64, steps: usize, random: &mut Random) 
             5 => Step::Zero { at, count, may_deallocate: random.one_in(2) },
             6 => Step::Unmap { at, count },
             7 => Step::Unmap { at: whole, count: unit.min(blocks - whole) },
-            8 => Step::Reopen,
+            8 => match random.below(2) {
+                0 => Step::Reopen,
+                _ => Step::Kill,
+            },
             _ => Step::Flush,
         });
     }
@@ -166,6 +171,13 @@ fn run(format: Format, file: &Arc<CrashFile>, script: &[Step]) -> Result<Record,
                 disk.close().map_err(failed)?;
                 record.flushed.push((file.changes(), model.clone()));
                 disk = open()?;
+            }
+            Step::Kill => {
+                drop(disk);
+                disk = open()?;
+                model = content(&*disk)?;
+                let after = file.changes();
+                record.allowed(after, &model).map_err(|e| format!("step {generation}, {step:?}: {e}"))?;
             }
         }
         let now = content(&*disk)?;

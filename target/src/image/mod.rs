@@ -11,6 +11,7 @@ pub mod error;
 pub mod flush_gate;
 pub mod format;
 pub mod health;
+pub mod io_slices;
 pub mod memory_file;
 pub mod raw;
 pub mod report;

@@ -5,7 +5,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use super::health::Health;
+use super::Health;
 use super::{
     Access, Allocation, BlockFile, BlockStatus, CheckReport, CreateError, CreateOptions, Disk, DiskError,
     Environment, FlushGate, Format, Geometry, ImageInfo, OpenError, Severity,
@@ -51,7 +51,7 @@ pub fn open_with_blocks(
         thin: true,
         read_only: access == Access::ReadOnly,
     };
-    Ok(Arc::new(RawDisk { file, geometry, health: Health::new(access), gate: FlushGate::default() }))
+    Ok(Arc::new(RawDisk::new(file, geometry, access)))
 }
 
 /// Makes the empty `file` a raw disk. A fixed one has its space reserved.
@@ -150,12 +150,20 @@ fn usable_size(file: &dyn BlockFile, block: u32) -> Result<u64, OpenError> {
     Ok(size)
 }
 
+/// A disk whose byte `n` is byte `n` of the file. Fixed disks of other formats are such disks too.
 #[derive(Debug)]
-struct RawDisk {
+pub(super) struct RawDisk {
     file: Arc<dyn BlockFile>,
     geometry: Geometry,
     health: Health,
     gate: FlushGate,
+}
+
+impl RawDisk {
+    /// The first `geometry.size` bytes of `file`, which is at least that long.
+    pub(super) fn new(file: Arc<dyn BlockFile>, geometry: Geometry, access: Access) -> Self {
+        Self { file, geometry, health: Health::new(access), gate: FlushGate::default() }
+    }
 }
 
 impl Disk for RawDisk {
@@ -181,12 +189,16 @@ impl Disk for RawDisk {
     fn write_zeroes(&self, offset: u64, len: u64, may_deallocate: bool) -> Result<(), DiskError> {
         self.health.writable()?;
         let range = offset..offset.saturating_add(len);
-        if may_deallocate { self.file.punch_hole(range) } else { self.file.zero_range(range) }
-            .map_err(DiskError::of_write)
+        if may_deallocate && self.geometry.thin {
+            self.file.punch_hole(range)
+        } else {
+            self.file.zero_range(range)
+        }
+        .map_err(DiskError::of_write)
     }
 
     fn unmap(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        self.write_zeroes(offset, len, true)
+        if self.geometry.thin { self.write_zeroes(offset, len, true) } else { self.health.writable() }
     }
 
     fn flush(&self) -> Result<(), DiskError> {
@@ -198,8 +210,9 @@ impl Disk for RawDisk {
             self.health.writable()?;
             self.file.sync_data().map_err(|e| {
                 // The host may have dropped the pages it could not write; a second sync would answer success.
+                // Not "no space": what was to be written is gone with the error.
                 self.health.poison();
-                DiskError::of_write(e)
+                DiskError::Write(e)
             })
         })
     }

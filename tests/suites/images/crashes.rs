@@ -1,7 +1,7 @@
 //! Every file that a power cut can leave opens, is sound and holds what was flushed; without the syncs it does not.
 
 use lunkeep_target::image::{CreateOptions, Format, MemoryFile};
-use lunkeep_tests::crash::{Search, random_script, search};
+use lunkeep_tests::crash::{Search, Step, random_script, search};
 use lunkeep_tests::crash_file::Syncs;
 use lunkeep_tests::random::{Random, seed};
 use lunkeep_tests::test_environment::TestEnvironment;
@@ -24,13 +24,71 @@ fn a_power_cut_loses_nothing_that_a_raw_disk_flushed() {
 
 #[test]
 fn a_raw_disk_whose_syncs_do_nothing_is_found_out() {
-    let script = [
-        lunkeep_tests::crash::Step::Write { at: 3, count: 1 },
-        lunkeep_tests::crash::Step::Flush,
-        lunkeep_tests::crash::Step::Write { at: 4, count: 1 },
-    ];
+    let script = [Step::Write { at: 3, count: 1 }, Step::Flush, Step::Write { at: 4, count: 1 }];
     let image = image(Format::Raw, &CreateOptions::dynamic(64 * 512));
     let how = Search { syncs: Syncs::None, per_stretch: 200, seed: 1 };
     let violation = search(Format::Raw, &image, &script, how).unwrap_err();
     assert!(violation.contains("block 3 holds zeros"), "{violation}");
+}
+
+/// 4 KiB blocks of 8 sectors; the last block is not whole.
+fn small_vhd() -> MemoryFile {
+    let options = CreateOptions { block_size: Some(4096), ..CreateOptions::dynamic(77 * 512) };
+    image(Format::Vhd, &options)
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_a_dynamic_vhd_flushed() {
+    let seed = seed("vhd");
+    let mut random = Random::new(seed);
+    let mut count = 0;
+    for round in 0..12 {
+        let script = random_script(77, 8, 16, &mut random);
+        let how = Search { syncs: Syncs::Honest, per_stretch: 60, seed: seed ^ round };
+        count += search(Format::Vhd, &small_vhd(), &script, how).unwrap();
+    }
+    println!("{count} power cuts");
+}
+
+/// Blocks are allocated, freed, and their places used again.
+const RECYCLING: [Step; 10] = [
+    Step::Write { at: 0, count: 24 },
+    Step::Flush,
+    Step::Unmap { at: 0, count: 8 },
+    Step::Flush,
+    Step::Write { at: 33, count: 2 },
+    Step::Write { at: 41, count: 1 },
+    Step::Flush,
+    Step::Write { at: 50, count: 1 },
+    Step::Kill,
+    Step::Write { at: 60, count: 1 },
+];
+
+#[test]
+fn places_of_unmapped_vhd_blocks_are_used_again_without_showing_old_bytes() {
+    let how = Search { syncs: Syncs::Honest, per_stretch: 2000, seed: 1 };
+    let count = search(Format::Vhd, &small_vhd(), &RECYCLING, how).unwrap();
+    println!("{count} power cuts");
+}
+
+#[test]
+fn a_vhd_whose_syncs_do_nothing_is_found_out() {
+    let how = Search { syncs: Syncs::None, per_stretch: 2000, seed: 1 };
+    let violation = search(Format::Vhd, &small_vhd(), &RECYCLING, how).unwrap_err();
+    println!("{violation}");
+}
+
+/// A flush with new blocks syncs twice: payload, then table. Each is needed.
+#[test]
+fn a_vhd_that_lacks_one_of_the_two_syncs_of_a_flush_is_found_out() {
+    let script = [Step::Write { at: 0, count: 16 }, Step::Flush, Step::Write { at: 20, count: 1 }];
+    // The first sync belongs to opening.
+    for number in [1, 2] {
+        let syncs = Syncs::AllBut { divisor: 100, remainder: number };
+        let how = Search { syncs, per_stretch: 2000, seed: 1 };
+        let violation = search(Format::Vhd, &small_vhd(), &script, how).unwrap_err();
+        println!("without sync {number}: {violation}");
+    }
+    let how = Search { syncs: Syncs::Honest, per_stretch: 2000, seed: 1 };
+    search(Format::Vhd, &small_vhd(), &script, how).unwrap();
 }

@@ -1,0 +1,156 @@
+//! Where new blocks go, and what the next flush has to write.
+//!
+//! New blocks come from freed places first, else from the end of the file, which grows in steps. Every growth writes one
+//! footer at the new end; where the old one lay, the next block's bitmap comes to lie (see [`Shape::file_len`]).
+//!
+//! A freed place is handed out again only after the table without it is durable: otherwise a power cut could leave the
+//! old entry pointing at another block's data.
+
+use std::ops::Range;
+
+use super::footer::Footer;
+use super::layout::Shape;
+use crate::image::{BlockFile, DiskError};
+use crate::limits::MAX_VHD_FREE_SLOTS;
+
+/// The file grows by about this much at a time. Growing is cheap; the footer that each growth writes is what is saved.
+const GROWTH: u64 = 32 << 20;
+
+/// A place for one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// Where it starts, in bytes.
+    pub(super) at: u64,
+    /// Whether it reads as zero. If not, it has to be zeroed before a block may start there.
+    pub(super) zeroed: bool,
+}
+
+/// What one flush makes durable.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Blocks whose table entry changed: ascending, each once, with the entry to write.
+    pub(super) entries: Vec<(u32, u32)>,
+    /// Where blocks start whose bitmap is to be filled.
+    pub(super) bitmaps: Vec<u64>,
+    /// Where blocks started that have no entry any more.
+    pub(super) freed: Vec<u64>,
+}
+
+/// The allocator and the list of what is not durable yet.
+#[derive(Debug)]
+pub(super) struct Space {
+    shape: Shape,
+    footer: Footer,
+    /// Where the next block at the end starts.
+    next: u64,
+    /// Length of the file. All between `next` and the footer at the end reads as zero.
+    len: u64,
+    free: Vec<Slot>,
+    /// Blocks whose entry changed since the last batch, in any order, some more than once.
+    pub(super) changed: Vec<u32>,
+    /// See [`Batch::bitmaps`].
+    pub(super) bitmaps: Vec<u64>,
+    /// See [`Batch::freed`].
+    pub(super) freed: Vec<u64>,
+}
+
+impl Space {
+    /// A file whose last referenced byte is before `end` and which is `len` bytes long; `gaps` lie between its blocks.
+    pub(super) fn new(shape: Shape, footer: Footer, end: u64, len: u64, gaps: &[Range<u64>]) -> Self {
+        let mut space = Self {
+            shape,
+            footer,
+            next: shape.slot_after(end),
+            len,
+            free: Vec::new(),
+            changed: Vec::new(),
+            bitmaps: Vec::new(),
+            freed: Vec::new(),
+        };
+        for gap in gaps.iter().rev() {
+            let mut at = shape.slot_after(gap.start);
+            while at + shape.slot_len() <= gap.end && space.free.len() < MAX_VHD_FREE_SLOTS {
+                space.give_back(Slot { at, zeroed: false });
+                at += shape.stride();
+            }
+        }
+        space
+    }
+
+    /// A place for a block; nobody else gets it.
+    pub(super) fn take(&mut self, file: &dyn BlockFile) -> Result<Slot, DiskError> {
+        if let Some(slot) = self.free.pop() {
+            return Ok(slot);
+        }
+        let at = self.next;
+        let next = self.shape.slot_after(at + self.shape.slot_len());
+        // The table has 32 bits for a sector, and all ones mean "nowhere".
+        if at / 512 >= u64::from(u32::MAX) {
+            return Err(DiskError::NoSpace);
+        }
+        if self.shape.file_len(next) > self.len {
+            let more = (GROWTH / self.shape.stride()).saturating_sub(1);
+            self.grow(file, self.shape.file_len(next + more * self.shape.stride()))?;
+        }
+        self.next = next;
+        Ok(Slot { at, zeroed: true })
+    }
+
+    fn grow(&mut self, file: &dyn BlockFile, len: u64) -> Result<(), DiskError> {
+        let grown = file.set_len(len).and_then(|()| file.write_all_at(self.footer.bytes(), len - 512));
+        grown.map_err(|e| {
+            // The footer in the middle would be taken for the end's; back to where the old one is the last.
+            match file.set_len(self.len) {
+                Ok(()) => DiskError::of_write(e),
+                Err(_) => DiskError::Write(e),
+            }
+        })?;
+        self.len = len;
+        Ok(())
+    }
+
+    /// Takes a place back that no durable table entry points at. Beyond the bound it stays unused until the next check.
+    pub(super) fn give_back(&mut self, slot: Slot) {
+        if self.free.len() < MAX_VHD_FREE_SLOTS {
+            self.free.push(slot);
+        }
+    }
+
+    /// How much the next flush has to write.
+    pub(super) fn waiting(&self) -> usize {
+        self.changed.len().max(self.bitmaps.len())
+    }
+
+    /// Takes what the next flush has to write. `entry` tells the table's entry of a block.
+    pub(super) fn take_batch(&mut self, entry: impl Fn(u32) -> u32) -> Batch {
+        let mut blocks = std::mem::take(&mut self.changed);
+        blocks.sort_unstable();
+        blocks.dedup();
+        Batch {
+            entries: blocks.into_iter().map(|block| (block, entry(block))).collect(),
+            bitmaps: std::mem::take(&mut self.bitmaps),
+            freed: std::mem::take(&mut self.freed),
+        }
+    }
+
+    /// Puts a batch back that could not be written, for the next flush.
+    pub(super) fn put_back(&mut self, batch: Batch) {
+        self.changed.extend(batch.entries.iter().map(|(block, _)| *block));
+        self.bitmaps.extend(batch.bitmaps);
+        self.freed.extend(batch.freed);
+    }
+
+    /// Cuts the file off behind `end`, where its last block ends. The footer is durable in its new place before the old one
+    /// goes.
+    pub(super) fn trim(&mut self, file: &dyn BlockFile, end: u64) -> Result<(), DiskError> {
+        let len = self.shape.file_len(self.shape.slot_after(end));
+        if len < self.len {
+            file.write_all_at(self.footer.bytes(), len - 512).map_err(DiskError::of_write)?;
+            file.sync_data().map_err(DiskError::Write)?;
+            file.set_len(len).map_err(DiskError::of_write)?;
+            file.sync_data().map_err(DiskError::Write)?;
+            self.len = len;
+        }
+        Ok(())
+    }
+}
