@@ -1,0 +1,557 @@
+//! Command descriptor blocks: bytes to a typed command and back (SPC-4 §4.3, SBC-3 §5).
+//!
+//! [`Cdb::parse`] checks what the opcode table can check (operation code, service action, reserved bits). Values that are
+//! well formed but not supported or out of range are the device server's to judge. [`Cdb::encode`] is the initiator's side.
+
+use super::asc::Asc;
+use super::bytes::{u8_at, u16_at, u24_at, u32_at, u64_at};
+use super::opcode_table::{Lookup, Operation, OperationInfo, lookup};
+use super::sense::Sense;
+
+/// A CDB, parsed. Allocation lengths and counts are in the units of the standard: bytes and logical blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cdb {
+    /// TEST UNIT READY (SPC-4 §6.47).
+    TestUnitReady,
+    /// REQUEST SENSE (SPC-4 §6.39).
+    RequestSense {
+        /// DESC: answer in descriptor format.
+        descriptor: bool,
+        /// ALLOCATION LENGTH.
+        allocation_length: u8,
+    },
+    /// INQUIRY (SPC-4 §6.6).
+    Inquiry {
+        /// EVPD.
+        vital_product_data: bool,
+        /// PAGE CODE; zero unless EVPD is one.
+        page_code: u8,
+        /// ALLOCATION LENGTH.
+        allocation_length: u16,
+    },
+    /// MODE SENSE (SPC-4 §6.13, §6.14).
+    ModeSense(ModeSense),
+    /// START STOP UNIT without power conditions (SBC-3 §5.25).
+    StartStopUnit {
+        /// IMMED.
+        immediate: bool,
+        /// NO_FLUSH: do not write the cache before stopping.
+        no_flush: bool,
+        /// START.
+        start: bool,
+    },
+    /// READ CAPACITY(10) (SBC-3 §5.15).
+    ReadCapacity10,
+    /// READ CAPACITY(16) (SBC-3 §5.16).
+    ReadCapacity16 {
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// READ (SBC-2 §5.5, SBC-3 §5.11 to §5.13).
+    Read(Transfer),
+    /// WRITE (SBC-2 §5.24, SBC-3 §5.33 to §5.35).
+    Write(Transfer),
+    /// VERIFY (SBC-3 §5.29 to §5.31).
+    Verify(Verify),
+    /// SYNCHRONIZE CACHE (SBC-3 §5.26, §5.27).
+    SynchronizeCache(SynchronizeCache),
+    /// WRITE SAME (SBC-3 §5.43, §5.44).
+    WriteSame(WriteSame),
+    /// UNMAP (SBC-3 §5.28).
+    Unmap {
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u16,
+    },
+    /// REPORT LUNS (SPC-4 §6.33).
+    ReportLuns {
+        /// SELECT REPORT.
+        select_report: u8,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// REPORT SUPPORTED OPERATION CODES (SPC-4 §6.35).
+    ReportSupportedOperationCodes {
+        /// RCTD: with command timeouts descriptors.
+        timeouts: bool,
+        /// REPORTING OPTIONS.
+        reporting_options: u8,
+        /// REQUESTED OPERATION CODE.
+        opcode: u8,
+        /// REQUESTED SERVICE ACTION.
+        service_action: u16,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 §6.36).
+    ReportSupportedTaskManagementFunctions {
+        /// REPD: the extended parameter data.
+        extended: bool,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+}
+
+/// Which of the CDB lengths of a command family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names are the lengths")]
+pub enum Form {
+    Six,
+    Ten,
+    Twelve,
+    Sixteen,
+}
+
+/// READ and WRITE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// CDB length.
+    pub form: Form,
+    /// LOGICAL BLOCK ADDRESS.
+    pub lba: u64,
+    /// TRANSFER LENGTH in blocks. The 0 of a six-byte CDB has become 256 (SBC-2 §5.5).
+    pub blocks: u32,
+    /// DPO: not likely to be used again soon. Advice.
+    pub disable_page_out: bool,
+    /// FUA.
+    pub force_unit_access: bool,
+}
+
+/// VERIFY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// CDB length; there is no six-byte form.
+    pub form: Form,
+    /// LOGICAL BLOCK ADDRESS.
+    pub lba: u64,
+    /// VERIFICATION LENGTH in blocks.
+    pub blocks: u32,
+    /// DPO.
+    pub disable_page_out: bool,
+    /// BYTCHK, two bits.
+    pub byte_check: u8,
+}
+
+/// SYNCHRONIZE CACHE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynchronizeCache {
+    /// Ten or sixteen.
+    pub form: Form,
+    /// LOGICAL BLOCK ADDRESS.
+    pub lba: u64,
+    /// NUMBER OF LOGICAL BLOCKS; 0 means up to the last.
+    pub blocks: u32,
+    /// IMMED.
+    pub immediate: bool,
+}
+
+/// WRITE SAME.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteSame {
+    /// Ten or sixteen.
+    pub form: Form,
+    /// LOGICAL BLOCK ADDRESS.
+    pub lba: u64,
+    /// NUMBER OF LOGICAL BLOCKS.
+    pub blocks: u32,
+    /// UNMAP.
+    pub unmap: bool,
+    /// NDOB: no block comes with the command, write zeros. Sixteen only.
+    pub no_data_out: bool,
+}
+
+/// MODE SENSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModeSense {
+    /// Six or ten.
+    pub form: Form,
+    /// LLBAA: the long block descriptor may be used. Ten only.
+    pub long_lba_accepted: bool,
+    /// DBD: no block descriptors.
+    pub disable_block_descriptors: bool,
+    /// PC, two bits.
+    pub page_control: u8,
+    /// PAGE CODE, six bits.
+    pub page: u8,
+    /// SUBPAGE CODE.
+    pub subpage: u8,
+    /// ALLOCATION LENGTH.
+    pub allocation_length: u16,
+}
+
+/// Why bytes are not a command that can be processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CdbError {
+    /// The table has no such operation code.
+    #[error("operation code {0:02x}h is not supported")]
+    UnknownOpcode(u8),
+    /// The operation code has service actions, and this is none of them.
+    #[error("operation code {opcode:02x}h has no service action {service_action:02x}h")]
+    UnknownServiceAction {
+        /// OPERATION CODE.
+        opcode: u8,
+        /// SERVICE ACTION.
+        service_action: u8,
+    },
+    /// Fewer bytes than the operation code's group has.
+    #[error("the CDB has {0} bytes, fewer than its operation code asks for")]
+    TooShort(usize),
+    /// A bit is one that is reserved or belongs to a feature that is not supported.
+    #[error("bit {bit} of CDB byte {byte} must be zero")]
+    Reserved {
+        /// Byte of the CDB.
+        byte: u16,
+        /// Its most significant wrong bit.
+        bit: u8,
+    },
+}
+
+impl From<CdbError> for Sense {
+    fn from(error: CdbError) -> Self {
+        match error {
+            CdbError::UnknownOpcode(_) => Self::illegal_request(Asc::INVALID_OPERATION_CODE),
+            // SPC-4 §4.3.1: only an operation code is answered with INVALID COMMAND OPERATION CODE.
+            CdbError::UnknownServiceAction { .. } => Self::invalid_field_in_cdb(1, Some(4)),
+            CdbError::TooShort(_) => Self::illegal_request(Asc::INVALID_FIELD_IN_CDB),
+            CdbError::Reserved { byte, bit } => Self::invalid_field_in_cdb(byte, Some(bit)),
+        }
+    }
+}
+
+/// A value does not fit the CDB form that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {value} does not fit in {name}; use a longer form of the command")]
+pub struct FieldOverflow {
+    /// The command.
+    pub name: &'static str,
+    /// The standard's name of the field.
+    pub field: &'static str,
+    /// The value.
+    pub value: u64,
+}
+
+impl Cdb {
+    /// Reads a CDB. Bytes after the length of its operation code's group are padding and ignored (RFC 7143 §11.3.5).
+    ///
+    /// # Errors
+    /// [`CdbError`]; it converts into the sense that SPC-4 asks for.
+    pub fn parse(bytes: &[u8]) -> Result<(&'static OperationInfo, Self), CdbError> {
+        let too_short = CdbError::TooShort(bytes.len());
+        let opcode = u8_at(bytes, 0).ok_or(too_short)?;
+        let service_action = u8_at(bytes, 1).unwrap_or(0) & 0x1f;
+        let info = match lookup(opcode, service_action) {
+            Lookup::Found(info) => info,
+            Lookup::UnknownOpcode => return Err(CdbError::UnknownOpcode(opcode)),
+            Lookup::UnknownServiceAction => {
+                return Err(CdbError::UnknownServiceAction { opcode, service_action });
+            }
+        };
+        let bytes = bytes.get(..info.usage.len()).ok_or(too_short)?;
+        for (byte, &value) in (0u16..).zip(bytes).skip(1) {
+            let wrong = value & !info.allowed(byte.into());
+            if wrong != 0 {
+                return Err(CdbError::Reserved { byte, bit: u8::try_from(wrong.ilog2()).unwrap_or(7) });
+            }
+        }
+        let cdb = Self::fields(info.operation, bytes).ok_or(too_short)?;
+        Ok((info, cdb))
+    }
+
+    fn fields(operation: Operation, b: &[u8]) -> Option<Self> {
+        use Operation::*;
+        let flags = u8_at(b, 1)?;
+        let form = match b.len() {
+            6 => Form::Six,
+            10 => Form::Ten,
+            12 => Form::Twelve,
+            _ => Form::Sixteen,
+        };
+        // Address and count of the block commands lie at the same places in every command of one length.
+        let lba = || match form {
+            Form::Six => u24_at(b, 1).map(|lba| u64::from(lba & 0x1f_ffff)),
+            Form::Ten | Form::Twelve => u32_at(b, 2).map(u64::from),
+            Form::Sixteen => u64_at(b, 2),
+        };
+        let blocks = || match form {
+            Form::Six => u8_at(b, 4).map(|count| if count == 0 { 256 } else { u32::from(count) }),
+            Form::Ten => u16_at(b, 7).map(u32::from),
+            Form::Twelve => u32_at(b, 6),
+            Form::Sixteen => u32_at(b, 10),
+        };
+        let transfer = || {
+            let long = form != Form::Six;
+            Some(Transfer {
+                form,
+                lba: lba()?,
+                blocks: blocks()?,
+                disable_page_out: long && flags & 0x10 != 0,
+                force_unit_access: long && flags & 0x08 != 0,
+            })
+        };
+        Some(match operation {
+            TestUnitReady => Self::TestUnitReady,
+            RequestSense => {
+                Self::RequestSense { descriptor: flags & 1 != 0, allocation_length: u8_at(b, 4)? }
+            }
+            Inquiry => Self::Inquiry {
+                vital_product_data: flags & 1 != 0,
+                page_code: u8_at(b, 2)?,
+                allocation_length: u16_at(b, 3)?,
+            },
+            ModeSense6 | ModeSense10 => Self::ModeSense(ModeSense {
+                form,
+                long_lba_accepted: flags & 0x10 != 0,
+                disable_block_descriptors: flags & 0x08 != 0,
+                page_control: u8_at(b, 2)? >> 6,
+                page: u8_at(b, 2)? & 0x3f,
+                subpage: u8_at(b, 3)?,
+                allocation_length: if form == Form::Six { u8_at(b, 4)?.into() } else { u16_at(b, 7)? },
+            }),
+            StartStopUnit => Self::StartStopUnit {
+                immediate: flags & 1 != 0,
+                no_flush: u8_at(b, 4)? & 4 != 0,
+                start: u8_at(b, 4)? & 1 != 0,
+            },
+            ReadCapacity10 => Self::ReadCapacity10,
+            ReadCapacity16 => Self::ReadCapacity16 { allocation_length: u32_at(b, 10)? },
+            Read6 | Read10 | Read12 | Read16 => Self::Read(transfer()?),
+            Write6 | Write10 | Write12 | Write16 => Self::Write(transfer()?),
+            Verify10 | Verify12 | Verify16 => Self::Verify(self::Verify {
+                form,
+                lba: lba()?,
+                blocks: blocks()?,
+                disable_page_out: flags & 0x10 != 0,
+                byte_check: (flags >> 1) & 3,
+            }),
+            SynchronizeCache10 | SynchronizeCache16 => Self::SynchronizeCache(SynchronizeCache {
+                form,
+                lba: lba()?,
+                blocks: blocks()?,
+                immediate: flags & 2 != 0,
+            }),
+            WriteSame10 | WriteSame16 => Self::WriteSame(WriteSame {
+                form,
+                lba: lba()?,
+                blocks: blocks()?,
+                unmap: flags & 0x08 != 0,
+                no_data_out: form == Form::Sixteen && flags & 1 != 0,
+            }),
+            Unmap => Self::Unmap { parameter_list_length: u16_at(b, 7)? },
+            ReportLuns => Self::ReportLuns { select_report: u8_at(b, 2)?, allocation_length: u32_at(b, 6)? },
+            ReportSupportedOperationCodes => Self::ReportSupportedOperationCodes {
+                timeouts: u8_at(b, 2)? & 0x80 != 0,
+                reporting_options: u8_at(b, 2)? & 7,
+                opcode: u8_at(b, 3)?,
+                service_action: u16_at(b, 4)?,
+                allocation_length: u32_at(b, 6)?,
+            },
+            ReportSupportedTaskManagementFunctions => Self::ReportSupportedTaskManagementFunctions {
+                extended: u8_at(b, 2)? & 0x80 != 0,
+                allocation_length: u32_at(b, 6)?,
+            },
+        })
+    }
+
+    /// The command's row in the table; `None` for a form that the command does not have (VERIFY of six bytes).
+    #[must_use]
+    pub const fn operation(&self) -> Option<Operation> {
+        use Operation::*;
+        Some(match self {
+            Self::TestUnitReady => TestUnitReady,
+            Self::RequestSense { .. } => RequestSense,
+            Self::Inquiry { .. } => Inquiry,
+            Self::ModeSense(m) => match m.form {
+                Form::Six => ModeSense6,
+                Form::Ten => ModeSense10,
+                Form::Twelve | Form::Sixteen => return None,
+            },
+            Self::StartStopUnit { .. } => StartStopUnit,
+            Self::ReadCapacity10 => ReadCapacity10,
+            Self::ReadCapacity16 { .. } => ReadCapacity16,
+            Self::Read(t) => match t.form {
+                Form::Six => Read6,
+                Form::Ten => Read10,
+                Form::Twelve => Read12,
+                Form::Sixteen => Read16,
+            },
+            Self::Write(t) => match t.form {
+                Form::Six => Write6,
+                Form::Ten => Write10,
+                Form::Twelve => Write12,
+                Form::Sixteen => Write16,
+            },
+            Self::Verify(v) => match v.form {
+                Form::Six => return None,
+                Form::Ten => Verify10,
+                Form::Twelve => Verify12,
+                Form::Sixteen => Verify16,
+            },
+            Self::SynchronizeCache(s) => match s.form {
+                Form::Ten => SynchronizeCache10,
+                Form::Sixteen => SynchronizeCache16,
+                Form::Six | Form::Twelve => return None,
+            },
+            Self::WriteSame(w) => match w.form {
+                Form::Ten => WriteSame10,
+                Form::Sixteen => WriteSame16,
+                Form::Six | Form::Twelve => return None,
+            },
+            Self::Unmap { .. } => Unmap,
+            Self::ReportLuns { .. } => ReportLuns,
+            Self::ReportSupportedOperationCodes { .. } => ReportSupportedOperationCodes,
+            Self::ReportSupportedTaskManagementFunctions { .. } => ReportSupportedTaskManagementFunctions,
+        })
+    }
+
+    /// The CDB as it stands in a SCSI Command PDU: padded with zeros to sixteen bytes.
+    ///
+    /// # Errors
+    /// [`FieldOverflow`] when a value is too large for the form, or the command has no such form.
+    pub fn encode(&self) -> Result<[u8; 16], FieldOverflow> {
+        let no_form = FieldOverflow { name: "a CDB of this length", field: "command", value: 0 };
+        let info = self.operation().ok_or(no_form)?.info();
+        let mut out = Encoder { name: info.name, len: info.usage.len(), bytes: [0; 16] };
+        out.bytes[0] = info.opcode;
+        out.bytes[1] = info.service_action.unwrap_or(0);
+        match *self {
+            Self::TestUnitReady | Self::ReadCapacity10 => {}
+            Self::RequestSense { descriptor, allocation_length } => {
+                out.flag(1, 0, descriptor);
+                out.bytes[4] = allocation_length;
+            }
+            Self::Inquiry { vital_product_data, page_code, allocation_length } => {
+                out.flag(1, 0, vital_product_data);
+                out.bytes[2] = page_code;
+                out.put::<2>("ALLOCATION LENGTH", 3, allocation_length.into())?;
+            }
+            Self::ModeSense(m) => {
+                out.flag(1, 4, m.long_lba_accepted);
+                out.flag(1, 3, m.disable_block_descriptors);
+                out.bytes[2] = (m.page_control << 6) | (m.page & 0x3f);
+                out.bytes[3] = m.subpage;
+                match m.form {
+                    Form::Six => out.put::<1>("ALLOCATION LENGTH", 4, m.allocation_length.into())?,
+                    _ => out.put::<2>("ALLOCATION LENGTH", 7, m.allocation_length.into())?,
+                }
+            }
+            Self::StartStopUnit { immediate, no_flush, start } => {
+                out.flag(1, 0, immediate);
+                out.flag(4, 2, no_flush);
+                out.flag(4, 0, start);
+            }
+            Self::ReadCapacity16 { allocation_length } => {
+                out.put::<4>("ALLOCATION LENGTH", 10, allocation_length.into())?;
+            }
+            Self::Read(t) | Self::Write(t) => {
+                if t.form == Form::Six && (t.disable_page_out || t.force_unit_access) {
+                    return Err(FieldOverflow { name: info.name, field: "DPO and FUA", value: 1 });
+                }
+                out.flag(1, 4, t.disable_page_out);
+                out.flag(1, 3, t.force_unit_access);
+                out.extent(t.form, t.lba, t.blocks)?;
+            }
+            Self::Verify(v) => {
+                out.flag(1, 4, v.disable_page_out);
+                out.bytes[1] |= (v.byte_check & 3) << 1;
+                out.extent(v.form, v.lba, v.blocks)?;
+            }
+            Self::SynchronizeCache(s) => {
+                out.flag(1, 1, s.immediate);
+                out.extent(s.form, s.lba, s.blocks)?;
+            }
+            Self::WriteSame(w) => {
+                out.flag(1, 3, w.unmap);
+                out.flag(1, 0, w.no_data_out);
+                out.extent(w.form, w.lba, w.blocks)?;
+            }
+            Self::Unmap { parameter_list_length } => {
+                out.put::<2>("PARAMETER LIST LENGTH", 7, parameter_list_length.into())?;
+            }
+            Self::ReportLuns { select_report, allocation_length } => {
+                out.bytes[2] = select_report;
+                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
+            }
+            Self::ReportSupportedOperationCodes {
+                timeouts,
+                reporting_options,
+                opcode,
+                service_action,
+                allocation_length,
+            } => {
+                out.flag(2, 7, timeouts);
+                out.bytes[2] |= reporting_options & 7;
+                out.bytes[3] = opcode;
+                out.put::<2>("REQUESTED SERVICE ACTION", 4, service_action.into())?;
+                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
+            }
+            Self::ReportSupportedTaskManagementFunctions { extended, allocation_length } => {
+                out.flag(2, 7, extended);
+                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
+            }
+        }
+        // A flag that the form does not have (NDOB in ten bytes) must not be lost without a word.
+        let lost = (1..out.len).find(|&byte| out.bytes[byte] & !info.allowed(byte) != 0);
+        lost.map_or(Ok(out.bytes), |byte| {
+            Err(FieldOverflow { name: info.name, field: "flags", value: out.bytes[byte].into() })
+        })
+    }
+}
+
+struct Encoder {
+    name: &'static str,
+    len: usize,
+    bytes: [u8; 16],
+}
+
+impl Encoder {
+    const fn flag(&mut self, byte: usize, bit: u8, value: bool) {
+        self.bytes[byte] |= (value as u8) << bit;
+    }
+
+    /// Puts the low `N` bytes of `value` at `at`.
+    fn put<const N: usize>(
+        &mut self,
+        field: &'static str,
+        at: usize,
+        value: u64,
+    ) -> Result<(), FieldOverflow> {
+        let bytes = value.to_be_bytes();
+        let (high, low) = bytes.split_at(8 - N);
+        if high.iter().any(|&b| b != 0) {
+            return Err(FieldOverflow { name: self.name, field, value });
+        }
+        self.bytes[at..at + N].copy_from_slice(low);
+        Ok(())
+    }
+
+    fn extent(&mut self, form: Form, lba: u64, blocks: u32) -> Result<(), FieldOverflow> {
+        const LBA: &str = "LOGICAL BLOCK ADDRESS";
+        const COUNT: &str = "TRANSFER LENGTH";
+        let blocks = u64::from(blocks);
+        match form {
+            Form::Six => {
+                let overflow = |field, value| Err(FieldOverflow { name: self.name, field, value });
+                if lba > 0x1f_ffff {
+                    return overflow(LBA, lba);
+                }
+                // Zero would mean 256.
+                if !(1..=256).contains(&blocks) {
+                    return overflow(COUNT, blocks);
+                }
+                self.put::<3>(LBA, 1, lba)?;
+                self.put::<1>(COUNT, 4, blocks % 256)
+            }
+            Form::Ten => {
+                self.put::<4>(LBA, 2, lba)?;
+                self.put::<2>(COUNT, 7, blocks)
+            }
+            Form::Twelve => {
+                self.put::<4>(LBA, 2, lba)?;
+                self.put::<4>(COUNT, 6, blocks)
+            }
+            Form::Sixteen => {
+                self.put::<8>(LBA, 2, lba)?;
+                self.put::<4>(COUNT, 10, blocks)
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The commands: one table that the parser, the device server's dispatch and REPORT SUPPORTED OPERATION CODES share.
+//!
+//! A row's usage map says which bits of the CDB are evaluated (SPC-4 §6.35.3). It is at the same time the rule for reserved
+//! bits: a bit that is neither in the map nor obsolete must be zero (SPC-4 §4.3.1), so a feature that is not supported
+//! (protection information, NACA, groups) is refused by its absence from the map. Obsolete bits are ignored.
+
+use std::fmt;
+
+/// A command, by the name of its standard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the variants are the names of the standards; the table has their clauses")]
+pub enum Operation {
+    TestUnitReady,
+    RequestSense,
+    Read6,
+    Write6,
+    Inquiry,
+    ModeSense6,
+    StartStopUnit,
+    ReadCapacity10,
+    Read10,
+    Write10,
+    Verify10,
+    SynchronizeCache10,
+    WriteSame10,
+    Unmap,
+    ModeSense10,
+    Read16,
+    Write16,
+    Verify16,
+    SynchronizeCache16,
+    WriteSame16,
+    ReadCapacity16,
+    ReportLuns,
+    ReportSupportedOperationCodes,
+    ReportSupportedTaskManagementFunctions,
+    Read12,
+    Write12,
+    Verify12,
+}
+
+/// What a command does to the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediumAccess {
+    /// Nothing: it is answered whether or not the medium is ready.
+    None,
+    /// Only looks.
+    Read,
+    /// Can change it.
+    Write,
+    /// Makes earlier changes stable.
+    Flush,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy)]
+pub struct OperationInfo {
+    /// The command.
+    pub operation: Operation,
+    /// The standard's name.
+    pub name: &'static str,
+    /// OPERATION CODE.
+    pub opcode: u8,
+    /// SERVICE ACTION, in bits 4 to 0 of byte 1.
+    pub service_action: Option<u8>,
+    /// The CDB USAGE DATA of REPORT SUPPORTED OPERATION CODES: operation code, then a bit for each bit that is evaluated; the
+    /// service action stands in its field. As long as the CDB.
+    pub usage: &'static [u8],
+    /// Byte and bits that older standards defined and that are ignored.
+    pub obsolete: &'static [(usize, u8)],
+    /// What it does to the medium.
+    pub access: MediumAccess,
+    /// Where the command is defined.
+    pub clause: &'static str,
+}
+
+impl OperationInfo {
+    /// The bits of CDB byte `index` that may be one.
+    #[must_use]
+    pub fn allowed(&self, index: usize) -> u8 {
+        let obsolete = self.obsolete.iter().filter(|(byte, _)| *byte == index).map(|(_, bits)| bits);
+        obsolete.fold(self.usage.get(index).copied().unwrap_or(0), |allowed, bits| allowed | bits)
+    }
+}
+
+impl fmt::Debug for OperationInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Operation {
+    /// The operation's row.
+    #[must_use]
+    pub const fn info(self) -> &'static OperationInfo {
+        // The rows stand in the order of the variants; a test holds them to it.
+        &TABLE[self as usize]
+    }
+}
+
+/// What a search of the table found.
+#[derive(Clone, Copy, Debug)]
+pub enum Lookup {
+    /// The command.
+    Found(&'static OperationInfo),
+    /// The operation code has service actions, and this is none of them.
+    UnknownServiceAction,
+    /// No such operation code.
+    UnknownOpcode,
+}
+
+/// The row for an operation code and, where the code has them, a service action.
+#[must_use]
+pub fn lookup(opcode: u8, service_action: u8) -> Lookup {
+    let mut known = false;
+    for info in TABLE.iter().filter(|info| info.opcode == opcode) {
+        known = true;
+        if info.service_action.is_none_or(|action| action == service_action) {
+            return Lookup::Found(info);
+        }
+    }
+    if known { Lookup::UnknownServiceAction } else { Lookup::UnknownOpcode }
+}
+
+/// RELADR of SBC-2 in byte 1, and FUA_NV of SBC-3 before revision 36.
+const RELADR: (usize, u8) = (1, 0x01);
+const FUA_NV: (usize, u8) = (1, 0x02);
+/// SYNC_NV of SBC-3 before revision 36.
+const SYNC_NV: (usize, u8) = (1, 0x04);
+/// PBDATA and LBDATA of SBC-2.
+const LBDATA_PBDATA: (usize, u8) = (1, 0x06);
+/// PMI of SBC-2 in READ CAPACITY. The LOGICAL BLOCK ADDRESS that went with it is not ignored: SBC-2 refuses it without PMI, and
+/// with PMI it asks a question that is not answered here.
+const PMI_10: (usize, u8) = (8, 0x01);
+const PMI_16: (usize, u8) = (14, 0x01);
+
+macro_rules! table {
+    ($($operation:ident, $name:literal, $opcode:literal $(/ $action:literal)?, $access:ident, $clause:literal,
+        [$($usage:literal)*], [$($obsolete:expr),*];)*) => {
+        /// Every command, in the order of operation codes.
+        pub const TABLE: &[OperationInfo] = &[$(OperationInfo {
+            operation: Operation::$operation,
+            name: $name,
+            opcode: $opcode,
+            service_action: table!(@action $($action)?),
+            usage: &[$($usage),*],
+            obsolete: &[$($obsolete),*],
+            access: MediumAccess::$access,
+            clause: $clause,
+        }),*];
+    };
+    (@action) => { None };
+    (@action $action:literal) => { Some($action) };
+}
+
+table! {
+    TestUnitReady, "TEST UNIT READY", 0x00, None, "SPC-4 §6.47",
+        [0x00 0x00 0x00 0x00 0x00 0x00], [];
+    RequestSense, "REQUEST SENSE", 0x03, None, "SPC-4 §6.39",
+        [0x03 0x01 0x00 0x00 0xff 0x00], [];
+    Read6, "READ(6)", 0x08, Read, "SBC-2 §5.5",
+        [0x08 0x1f 0xff 0xff 0xff 0x00], [];
+    Write6, "WRITE(6)", 0x0a, Write, "SBC-2 §5.24",
+        [0x0a 0x1f 0xff 0xff 0xff 0x00], [];
+    Inquiry, "INQUIRY", 0x12, None, "SPC-4 §6.6",
+        [0x12 0x01 0xff 0xff 0xff 0x00], [];
+    ModeSense6, "MODE SENSE(6)", 0x1a, None, "SPC-4 §6.13",
+        [0x1a 0x08 0xff 0xff 0xff 0x00], [];
+    StartStopUnit, "START STOP UNIT", 0x1b, None, "SBC-3 §5.25",
+        [0x1b 0x01 0x00 0x00 0x05 0x00], [];
+    ReadCapacity10, "READ CAPACITY(10)", 0x25, None, "SBC-3 §5.15",
+        [0x25 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00], [RELADR, PMI_10];
+    Read10, "READ(10)", 0x28, Read, "SBC-3 §5.11",
+        [0x28 0x18 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, FUA_NV];
+    Write10, "WRITE(10)", 0x2a, Write, "SBC-3 §5.33",
+        [0x2a 0x18 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, FUA_NV];
+    Verify10, "VERIFY(10)", 0x2f, Read, "SBC-3 §5.29",
+        [0x2f 0x16 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR];
+    SynchronizeCache10, "SYNCHRONIZE CACHE(10)", 0x35, Flush, "SBC-3 §5.26",
+        [0x35 0x02 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, SYNC_NV];
+    WriteSame10, "WRITE SAME(10)", 0x41, Write, "SBC-3 §5.43",
+        [0x41 0x08 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, LBDATA_PBDATA];
+    Unmap, "UNMAP", 0x42, Write, "SBC-3 §5.28",
+        [0x42 0x00 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0x00], [];
+    ModeSense10, "MODE SENSE(10)", 0x5a, None, "SPC-4 §6.14",
+        [0x5a 0x18 0xff 0xff 0x00 0x00 0x00 0xff 0xff 0x00], [];
+    Read16, "READ(16)", 0x88, Read, "SBC-3 §5.13",
+        [0x88 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
+    Write16, "WRITE(16)", 0x8a, Write, "SBC-3 §5.35",
+        [0x8a 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
+    Verify16, "VERIFY(16)", 0x8f, Read, "SBC-3 §5.31",
+        [0x8f 0x16 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR];
+    SynchronizeCache16, "SYNCHRONIZE CACHE(16)", 0x91, Flush, "SBC-3 §5.27",
+        [0x91 0x02 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, SYNC_NV];
+    WriteSame16, "WRITE SAME(16)", 0x93, Write, "SBC-3 §5.44",
+        [0x93 0x09 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [LBDATA_PBDATA];
+    ReadCapacity16, "READ CAPACITY(16)", 0x9e / 0x10, None, "SBC-3 §5.16",
+        [0x9e 0x10 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0xff 0xff 0x00 0x00], [PMI_16];
+    ReportLuns, "REPORT LUNS", 0xa0, None, "SPC-4 §6.33",
+        [0xa0 0x00 0xff 0x00 0x00 0x00 0xff 0xff 0xff 0xff 0x00 0x00], [];
+    ReportSupportedOperationCodes, "REPORT SUPPORTED OPERATION CODES", 0xa3 / 0x0c, None, "SPC-4 §6.35",
+        [0xa3 0x0c 0x87 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [];
+    ReportSupportedTaskManagementFunctions, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xa3 / 0x0d, None, "SPC-4 §6.36",
+        [0xa3 0x0d 0x80 0x00 0x00 0x00 0xff 0xff 0xff 0xff 0x00 0x00], [];
+    Read12, "READ(12)", 0xa8, Read, "SBC-3 §5.12",
+        [0xa8 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
+    Write12, "WRITE(12)", 0xaa, Write, "SBC-3 §5.34",
+        [0xaa 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
+    Verify12, "VERIFY(12)", 0xaf, Read, "SBC-3 §5.30",
+        [0xaf 0x16 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR];
+}
+
+/// Length of the CDB with this operation code by its group (SPC-4 §4.2.5.1): 6, 10, 12 or 16; `None` for the groups without a
+/// fixed length.
+#[must_use]
+pub const fn cdb_len(opcode: u8) -> Option<usize> {
+    match opcode >> 5 {
+        0 => Some(6),
+        1 | 2 => Some(10),
+        4 => Some(16),
+        5 => Some(12),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_operation_has_the_row_at_its_number_and_rows_ascend() {
+        for (at, info) in TABLE.iter().enumerate() {
+            assert_eq!(info.operation as usize, at, "{info:?}");
+            assert_eq!(info.operation.info().opcode, info.opcode);
+        }
+        let keys: Vec<_> = TABLE.iter().map(|info| (info.opcode, info.service_action)).collect();
+        assert!(keys.is_sorted() && keys.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn usage_maps_have_the_length_of_the_group_and_name_the_command() {
+        for info in TABLE {
+            assert_eq!(Some(info.usage.len()), cdb_len(info.opcode), "{info:?}");
+            assert_eq!(info.usage[0], info.opcode, "{info:?}");
+            assert_eq!(
+                info.usage.last(),
+                Some(&0),
+                "{info:?}: NACA is not supported, so CONTROL is not evaluated"
+            );
+            if let Some(action) = info.service_action {
+                assert_eq!(info.usage[1], action, "{info:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lookup_tells_an_unknown_service_action_from_an_unknown_code() {
+        assert!(matches!(lookup(0x9e, 0x10), Lookup::Found(i) if i.operation == Operation::ReadCapacity16));
+        assert!(matches!(lookup(0x28, 0x1f), Lookup::Found(i) if i.operation == Operation::Read10));
+        assert!(matches!(lookup(0x9e, 0x13), Lookup::UnknownServiceAction));
+        assert!(matches!(lookup(0x7f, 0), Lookup::UnknownOpcode));
+    }
+}
