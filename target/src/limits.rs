@@ -14,6 +14,7 @@ pub const CHAP_SECRET_LEN_MAX: usize = 255;
 
 /// Longest unit serial number in characters. SPC-4 sets no bound; 64 is more than initiators show.
 pub const SERIAL_LEN_MAX: usize = 64;
+
 /// Blocks of one VHD disk. The largest disk of the format, 2040 GiB, has this many of 512 KiB, the smallest block that Hyper-V
 /// makes. The table takes 5 bytes of memory per block, so 20 MiB, and 8 more per block that has a place while it is opened.
 pub const MAX_VHD_BLOCKS: u32 = 2040 * 2048;
@@ -23,3 +24,26 @@ pub const MAX_VHD_FREE_SLOTS: usize = 65_536;
 
 /// Changed table entries after which a VHD disk flushes by itself, so that the list of what is not durable stays small.
 pub const MAX_VHD_UNFLUSHED: usize = 65_536;
+
+/// Bytes that one READ, WRITE or VERIFY may move. Such a command's data is in memory at once; eight MiB is above what initiators
+/// send by default (Linux 1.25 MiB, Windows 1 MiB) and keeps a full task set of small machines in memory.
+pub const TRANSFER_LEN_MAX: u32 = 8 << 20;
+
+/// Bytes that one WRITE SAME may write: an abort waits for it, so it must end soon on a slow disk.
+pub const WRITE_SAME_LEN_MAX: u32 = 64 << 20;
+
+/// Logical blocks that one UNMAP may free, over all its descriptors: an abort waits for it.
+pub const UNMAP_BLOCKS_MAX: u32 = 1 << 20;
+
+/// Descriptors in one UNMAP: each is at least one change of an image's metadata, and an abort waits for all of them.
+pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
+
+/// Tasks of one nexus in one logical unit; the next one ends with TASK SET FULL. Initiators keep 32 to 128.
+pub const TASKS_PER_NEXUS_MAX: usize = 256;
+
+/// Tasks in one logical unit over all nexuses: 64 nodes with 64 tasks each.
+pub const TASKS_PER_UNIT_MAX: usize = 4096;
+
+/// Nexuses whose unit attentions a logical unit keeps, those that are away included. An initiator that logs in again and again
+/// under new names must not fill the memory; 64 nodes with 16 paths each fit.
+pub const NEXUSES_REMEMBERED_MAX: usize = 1024;

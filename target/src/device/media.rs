@@ -1,6 +1,7 @@
 //! What a command needs from the medium. The engine runs these against an [`image::Disk`](crate::image::Disk).
 
 use bytes::Bytes;
+use lunkeep_common::scsi::{Asc, Sense, SenseKey};
 
 /// One operation on the medium. Offsets and lengths are in bytes of the virtual disk and lie within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum MediaOp {
         /// Answer only when the bytes are on stable storage (FUA).
         force_unit_access: bool,
     },
-    /// Write and then read back and compare (WRITE AND VERIFY).
+    /// Read, and compare with what the initiator sent (VERIFY).
     Verify {
         /// First byte.
         offset: u64,
@@ -71,4 +72,33 @@ pub enum MediaReply {
         /// Bytes from the start of the range to the first difference.
         at: u64,
     },
+}
+
+/// Why a [`MediaOp`] failed, as far as an initiator is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaFailure {
+    /// The host could not read.
+    Read,
+    /// The host could not write or sync, or an earlier failure makes writing unsafe.
+    Write,
+    /// There is no space left on the host. Reads, and writes where space is allocated, go on.
+    NoSpace,
+    /// The medium takes no writes.
+    ReadOnly,
+    /// The image's metadata contradicts itself.
+    Damaged,
+}
+
+impl From<MediaFailure> for Sense {
+    /// SBC-3 §4.18.1; for a lack of space §4.7.3.6.
+    fn from(failure: MediaFailure) -> Self {
+        let (key, asc) = match failure {
+            MediaFailure::Read => (SenseKey::MediumError, Asc::UNRECOVERED_READ_ERROR),
+            MediaFailure::Write => (SenseKey::MediumError, Asc::WRITE_ERROR),
+            MediaFailure::NoSpace => (SenseKey::DataProtect, Asc::SPACE_ALLOCATION_FAILED),
+            MediaFailure::ReadOnly => (SenseKey::DataProtect, Asc::WRITE_PROTECTED),
+            MediaFailure::Damaged => (SenseKey::MediumError, Asc::MEDIUM_FORMAT_CORRUPTED),
+        };
+        Self::new(key, asc)
+    }
 }

@@ -1,7 +1,35 @@
 //! A SCSI logical unit as a state machine: commands in, steps out. No I/O, no clock, no iSCSI.
+//!
+//! ```text
+//! begin ──> Step::DataOut(n) ──data_out──> Step::Media(op) ──media_done──> Step::Done
+//!       └─> Step::Media(op) ──media_done──> Step::Media(op) ...       └──> Step::Aborted
+//!       └─> Step::Done
+//! ```
+//!
+//! [`LogicalUnit`] holds the task set ([`task_set`]) and the unit attentions; `commands` has one file per command family, each
+//! a function from a parsed CDB to what comes next. [`absent`] answers where there is no logical unit.
+//!
+//! Invariants:
+//! * A task has exactly one of: a step that the engine must act on, or an end. After `Done` or `Aborted` it is unknown here.
+//! * Nothing reaches the medium of a task that was aborted, and one that is on the medium drains before it is reported over.
+//! * Every offset and length in a [`MediaOp`] lies within the medium and is a multiple of the logical block.
+//!
+//! Deliberately not here: overlapped commands and residuals (the transport's), the order of ORDERED and HEAD OF QUEUE tasks among
+//! others (every task is processed at once, as QUEUE ALGORITHM MODIFIER 1 allows for SIMPLE ones), reservations.
 
+pub mod absent;
+mod attention;
+mod commands;
+pub mod config;
 pub mod media;
+pub mod nexus;
 pub mod step;
+pub mod task_set;
+mod unit;
 
-pub use media::{MediaOp, MediaReply};
+pub use config::{CommandLimits, Identity, InvalidShape, LogicalUnitConfig, MediumShape, TaskLimits};
+pub use media::{MediaFailure, MediaOp, MediaReply};
+pub use nexus::Nexus;
 pub use step::{Command, Completion, NexusId, Step, TaskId};
+pub use task_set::{Aborted, AbortedTask};
+pub use unit::{LogicalUnit, Reset};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
-use lunkeep_common::scsi::{Sense, Status};
+use lunkeep_common::scsi::{Lun, Sense, Status};
 
 use super::media::MediaOp;
 
@@ -29,6 +29,8 @@ pub struct Command<'a> {
     pub expected_in: u32,
     /// Bytes that the initiator is ready to send.
     pub expected_out: u32,
+    /// Every logical unit that this nexus may see, for REPORT LUNS.
+    pub luns: &'a [Lun],
 }
 
 /// What must happen next for a task.

@@ -1,0 +1,170 @@
+//! Dispatch: from a parsed CDB to the function of its family, and what all families share.
+
+mod block_io;
+mod cache;
+mod capacity;
+mod inquiry;
+mod mode_sense;
+mod report;
+mod sense;
+mod start_stop;
+mod unmap;
+mod verify;
+mod write_same;
+
+use bytes::Bytes;
+use lunkeep_common::scsi::cdb::Form;
+use lunkeep_common::scsi::opcode_table::{Operation, OperationInfo};
+use lunkeep_common::scsi::{Asc, Cdb, Sense};
+
+use super::config::{LogicalUnitConfig, MediumShape};
+use super::media::MediaOp;
+use super::nexus::Nexus;
+use super::step::{Command, Completion};
+use super::task_set::Then;
+
+pub(super) use report::report_luns;
+
+/// What a command sees of its surroundings.
+pub(super) struct Context<'a> {
+    pub(super) config: &'a LogicalUnitConfig,
+    pub(super) nexus: &'a Nexus,
+    pub(super) command: &'a Command<'a>,
+    /// START STOP UNIT stopped the medium.
+    pub(super) stopped: bool,
+    /// For REQUEST SENSE: the unit attention to report.
+    pub(super) attention: Option<Asc>,
+}
+
+/// What comes next for a command that has met no error.
+pub(super) enum Next {
+    Done(Completion),
+    /// This many bytes, at least one, are wanted from the initiator.
+    DataOut {
+        len: u64,
+        of: DataOutOf,
+    },
+    Media {
+        op: MediaOp,
+        then: Then,
+    },
+    /// GOOD, and the medium is now stopped or started.
+    Power {
+        stopped: bool,
+    },
+}
+
+/// What comes next, or the sense data of a CHECK CONDITION.
+pub(super) type Outcome = Result<Next, Sense>;
+
+/// A command that waits for its data.
+#[derive(Debug)]
+pub(super) enum DataOutOf {
+    Write(block_io::PendingWrite),
+    Verify(verify::PendingVerify),
+    WriteSame(write_same::PendingWriteSame),
+    Unmap,
+}
+
+impl DataOutOf {
+    /// All the data that will come has come.
+    pub(super) fn received(self, config: &LogicalUnitConfig, data: Vec<Bytes>) -> Outcome {
+        match self {
+            Self::Write(pending) => pending.received(&config.medium, data),
+            Self::Verify(pending) => pending.received(&config.medium, data),
+            Self::WriteSame(pending) => pending.received(&config.medium, &data),
+            Self::Unmap => unmap::received(config, &data),
+        }
+    }
+}
+
+/// Whether this logical unit has the command. The table has more than a unit that is not thin.
+pub(super) fn supported(config: &LogicalUnitConfig, info: &OperationInfo) -> bool {
+    info.operation != Operation::Unmap || config.medium.thin
+}
+
+pub(super) fn dispatch(context: &Context<'_>, cdb: Cdb) -> Outcome {
+    let Context { config, command, .. } = context;
+    match cdb {
+        Cdb::TestUnitReady => Ok(Next::Done(Completion::good())),
+        Cdb::RequestSense { descriptor, allocation_length } => {
+            Ok(sense::request_sense(context, descriptor, allocation_length))
+        }
+        Cdb::Inquiry { vital_product_data, page_code, allocation_length } => {
+            inquiry::inquiry(context, vital_product_data, page_code, allocation_length)
+        }
+        Cdb::ModeSense(cdb) => mode_sense::mode_sense(config, cdb),
+        // IMMED: the answer may come before the work is done; it comes after.
+        Cdb::StartStopUnit { immediate: _, no_flush, start } => {
+            Ok(start_stop::start_stop(&config.medium, start, no_flush))
+        }
+        Cdb::ReadCapacity10 => Ok(capacity::read_capacity_10(&config.medium)),
+        Cdb::ReadCapacity16 { allocation_length } => {
+            Ok(capacity::read_capacity_16(&config.medium, allocation_length))
+        }
+        Cdb::Read(cdb) => block_io::read(config, cdb),
+        Cdb::Write(cdb) => block_io::write(config, cdb),
+        Cdb::Verify(cdb) => verify::verify(config, cdb),
+        Cdb::SynchronizeCache(cdb) => cache::synchronize(&config.medium, cdb),
+        Cdb::WriteSame(cdb) => write_same::write_same(config, command, cdb),
+        Cdb::Unmap { parameter_list_length } => unmap::unmap(parameter_list_length),
+        Cdb::ReportLuns { select_report, allocation_length } => {
+            report::report_luns(command.luns, select_report, allocation_length).map(Next::Done)
+        }
+        Cdb::ReportSupportedOperationCodes {
+            timeouts,
+            reporting_options,
+            opcode,
+            service_action,
+            allocation_length,
+        } => {
+            let asked = report::Asked { timeouts, reporting_options, opcode, service_action };
+            report::operation_codes(config, &asked, allocation_length)
+        }
+        Cdb::ReportSupportedTaskManagementFunctions { extended, allocation_length } => {
+            Ok(report::task_management_functions(extended, allocation_length))
+        }
+    }
+}
+
+/// GOOD with data, cut to the CDB's ALLOCATION LENGTH (SPC-4 §4.3.5.6). A length of zero is no error.
+pub(super) fn data_in(mut data: Vec<u8>, allocation_length: u32) -> Completion {
+    data.truncate(usize::try_from(allocation_length).unwrap_or(usize::MAX));
+    if data.is_empty() { Completion::good() } else { Completion::data(data) }
+}
+
+/// A range of the medium in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extent {
+    offset: u64,
+    len: u64,
+}
+
+/// The bytes of `blocks` blocks from `lba`; LOGICAL BLOCK ADDRESS OUT OF RANGE when they are not all there, with the first that is
+/// not as INFORMATION (SBC-3 §4.18.1). Zero blocks just behind the last are there, further on they are not.
+fn extent(medium: &MediumShape, lba: u64, blocks: u32) -> Result<Extent, Sense> {
+    let there = lba.checked_add(blocks.into()).is_some_and(|end| end <= medium.blocks());
+    if !there {
+        let first = lba.max(medium.blocks());
+        return Err(Sense::illegal_request(Asc::LBA_OUT_OF_RANGE).with_information(first));
+    }
+    let block = u64::from(medium.logical_block);
+    Ok(Extent { offset: lba * block, len: u64::from(blocks) * block })
+}
+
+/// INVALID FIELD IN CDB that points at the TRANSFER LENGTH, or what stands in its place.
+const fn invalid_block_count(form: Form) -> Sense {
+    let byte = match form {
+        Form::Six => 4,
+        Form::Ten => 7,
+        Form::Twelve => 6,
+        Form::Sixteen => 10,
+    };
+    Sense::invalid_field_in_cdb(byte, None)
+}
+
+/// What the transport announced, or sent, does not fit the command. FCP-4 §9.4.2 has this code for it, and iSCSI initiators know
+/// it; RFC 7143 has none of its own.
+const fn invalid_data_length() -> Sense {
+    Sense::illegal_request(Asc::INVALID_FIELD_IN_INFORMATION_UNIT)
+}

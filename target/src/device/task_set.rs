@@ -1,0 +1,195 @@
+//! The tasks of a logical unit, what each waits for, and how they are aborted (SAM-5 §5, §7).
+//!
+//! A task is here from `begin` until a [`Step::Done`](super::Step::Done) or [`Step::Aborted`](super::Step::Aborted) came out.
+//! One that is aborted while the medium works for it stays until the medium has answered, so that a task management
+//! function or a fence can be answered only after the last write has landed.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use lunkeep_common::scsi::Status;
+
+use super::commands::DataOutOf;
+use super::config::TaskLimits;
+use super::media::MediaOp;
+use super::step::{NexusId, TaskId};
+
+/// What to do when the medium has answered.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// The command is complete.
+    Complete,
+    /// The bytes that were read are the command's data.
+    ReturnData,
+    /// Go on with this operation.
+    Run(MediaOp, Box<Then>),
+    /// A difference that was found is at this byte of the medium plus what the medium says.
+    Compared {
+        /// First byte of the range.
+        offset: u64,
+    },
+    /// The medium is stopped (START STOP UNIT).
+    Stop,
+}
+
+/// What a task waits for.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Data from the initiator.
+    DataOut(DataOutOf),
+    /// The medium.
+    Medium { changes_medium: bool, then: Then, aborted: bool },
+}
+
+#[derive(Debug)]
+struct Task {
+    nexus: NexusId,
+    phase: Phase,
+}
+
+/// A task that a task management function or a loss of nexus has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTask {
+    /// The task.
+    pub task: TaskId,
+    /// Whose it was.
+    pub nexus: NexusId,
+    /// The status to send once the task is gone: TASK ABORTED for a task that another nexus aborted while TAS is one, else
+    /// nothing (SAM-5 §5.3.1).
+    pub status: Option<Status>,
+}
+
+/// Tasks that ended, and those that are about to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aborted {
+    /// Over now. The medium did not work for them and never will.
+    pub gone: Vec<AbortedTask>,
+    /// The medium is changing something for them: [`Step::Aborted`](super::Step::Aborted) comes out of `media_done` when each is
+    /// over. A task management function must not be answered before that.
+    pub draining: Vec<AbortedTask>,
+    /// The medium is reading for them, or making things stable. They come out of `media_done` as `Step::Aborted` too, but nothing
+    /// has to wait for them.
+    pub reading: Vec<AbortedTask>,
+}
+
+impl Aborted {
+    /// Every task of the three lists.
+    pub fn all(&self) -> impl Iterator<Item = &AbortedTask> {
+        self.gone.iter().chain(&self.draining).chain(&self.reading)
+    }
+
+    /// Whether there is no task at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.draining.is_empty() && self.reading.is_empty()
+    }
+}
+
+/// The tasks of a logical unit.
+#[derive(Debug)]
+pub(super) struct TaskSet {
+    limits: TaskLimits,
+    tasks: HashMap<TaskId, Task>,
+    per_nexus: HashMap<NexusId, usize>,
+}
+
+impl TaskSet {
+    pub(super) fn new(limits: TaskLimits) -> Self {
+        Self { limits, tasks: HashMap::new(), per_nexus: HashMap::new() }
+    }
+
+    /// Why there is no room for another task of this nexus: TASK SET FULL when it has a task here, BUSY when it has none and could
+    /// therefore wait forever for one to end (SAM-5 §5.3.1).
+    pub(super) fn refusal(&self, nexus: NexusId) -> Option<Status> {
+        let own = self.per_nexus.get(&nexus).copied().unwrap_or(0);
+        if own < self.limits.per_nexus && self.tasks.len() < self.limits.total {
+            None
+        } else if own > 0 {
+            Some(Status::TaskSetFull)
+        } else {
+            Some(Status::Busy)
+        }
+    }
+
+    /// The task now waits for this.
+    pub(super) fn insert(&mut self, task: TaskId, nexus: NexusId, phase: Phase) {
+        if self.tasks.insert(task, Task { nexus, phase }).is_none() {
+            *self.per_nexus.entry(nexus).or_default() += 1;
+        }
+    }
+
+    /// Takes a task that waits for data; `None` when there is none, that is, when it was aborted.
+    pub(super) fn take_data_out(&mut self, task: TaskId) -> Option<(NexusId, DataOutOf)> {
+        if !matches!(self.tasks.get(&task)?.phase, Phase::DataOut(_)) {
+            return None;
+        }
+        match self.remove(task)? {
+            Task { nexus, phase: Phase::DataOut(of) } => Some((nexus, of)),
+            Task { phase: Phase::Medium { .. }, .. } => None,
+        }
+    }
+
+    /// Takes a task whose medium has answered; `None` when it was aborted meanwhile.
+    pub(super) fn take_medium(&mut self, task: TaskId) -> Option<(NexusId, Then)> {
+        if !matches!(self.tasks.get(&task)?.phase, Phase::Medium { .. }) {
+            return None;
+        }
+        match self.remove(task)? {
+            Task { nexus, phase: Phase::Medium { then, aborted: false, .. } } => Some((nexus, then)),
+            Task { .. } => None,
+        }
+    }
+
+    fn remove(&mut self, task: TaskId) -> Option<Task> {
+        let removed = self.tasks.remove(&task)?;
+        if let Some(count) = self.per_nexus.get_mut(&removed.nexus) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_nexus.remove(&removed.nexus);
+            }
+        }
+        Some(removed)
+    }
+
+    /// Aborts every task that `which` names. Tasks that are aborted already are reported again while they drain: a second
+    /// function must wait for them too.
+    pub(super) fn abort(
+        &mut self,
+        which: impl Fn(TaskId, NexusId) -> bool,
+        status: impl Fn(NexusId) -> Option<Status>,
+    ) -> Aborted {
+        let mut ids: Vec<TaskId> =
+            self.tasks.iter().filter(|(id, task)| which(**id, task.nexus)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let mut aborted = Aborted::default();
+        for id in ids {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let mut entry = AbortedTask { task: id, nexus: task.nexus, status: status(task.nexus) };
+            match &mut task.phase {
+                Phase::DataOut(_) => {
+                    self.remove(id);
+                    aborted.gone.push(entry);
+                }
+                Phase::Medium { changes_medium, aborted: already, .. } => {
+                    if std::mem::replace(already, true) {
+                        // Whoever aborted it first decided whether it has a status.
+                        entry.status = None;
+                    }
+                    let list = if *changes_medium { &mut aborted.draining } else { &mut aborted.reading };
+                    list.push(entry);
+                }
+            }
+        }
+        aborted
+    }
+
+    /// How many tasks there are, those that drain included.
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
+/// Length of data that came in pieces.
+pub(super) fn total_len(data: &[Bytes]) -> u64 {
+    data.iter().map(|piece| piece.len() as u64).sum()
+}

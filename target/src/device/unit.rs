@@ -1,0 +1,258 @@
+//! The logical unit: nexuses, task set, unit attentions, and the way of a command through them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use lunkeep_common::pdu::scsi_command::TaskAttribute;
+use lunkeep_common::scsi::opcode_table::{MediumAccess, Operation, OperationInfo};
+use lunkeep_common::scsi::{Asc, Cdb, Sense, SenseKey, Status};
+
+use super::attention::{NexusValue, UnitAttentions};
+use super::commands::{self, Context, Next, Outcome};
+use super::config::{InvalidShape, LogicalUnitConfig};
+use super::media::{MediaFailure, MediaReply};
+use super::nexus::Nexus;
+use super::step::{Command, Completion, NexusId, Step, TaskId};
+use super::task_set::{Aborted, Phase, TaskSet, Then};
+
+/// What resets a logical unit (SAM-5 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// LOGICAL UNIT RESET.
+    LogicalUnit,
+    /// TARGET WARM RESET: a hard reset of every logical unit (RFC 7143 §11.5.1).
+    TargetWarm,
+    /// TARGET COLD RESET: as after power on; the engine ends the sessions besides (RFC 7143 §11.5.1).
+    TargetCold,
+}
+
+impl Reset {
+    const fn attention(self) -> Asc {
+        match self {
+            Self::LogicalUnit => Asc::BUS_DEVICE_RESET,
+            Self::TargetWarm => Asc::SCSI_BUS_RESET,
+            Self::TargetCold => Asc::POWER_ON_RESET,
+        }
+    }
+}
+
+/// A direct access block device.
+#[derive(Debug)]
+pub struct LogicalUnit {
+    config: LogicalUnitConfig,
+    /// START STOP UNIT stopped the medium.
+    stopped: bool,
+    nexuses: HashMap<NexusId, Nexus>,
+    attentions: UnitAttentions,
+    tasks: TaskSet,
+}
+
+impl LogicalUnit {
+    /// A logical unit that has just been powered on.
+    ///
+    /// # Errors
+    /// [`InvalidShape`] when no block device can have the medium's shape.
+    pub fn new(config: LogicalUnitConfig) -> Result<Self, InvalidShape> {
+        config.medium.checked()?;
+        let tasks = TaskSet::new(config.tasks);
+        Ok(Self {
+            config,
+            stopped: false,
+            nexuses: HashMap::new(),
+            attentions: UnitAttentions::default(),
+            tasks,
+        })
+    }
+
+    /// A nexus comes into being: a session logged in whose target has this logical unit.
+    pub fn attach(&mut self, id: NexusId, nexus: Nexus) {
+        self.attentions.attach(&value(&nexus));
+        self.nexuses.insert(id, nexus);
+    }
+
+    /// I_T nexus loss (SAM-5 §6.3.4): its tasks are aborted, and when it comes back it is told so.
+    pub fn detach(&mut self, id: NexusId) -> Aborted {
+        let aborted = self.tasks.abort(|_, nexus| nexus == id, |_| None);
+        if let Some(nexus) = self.nexuses.remove(&id) {
+            self.attentions.detach(&value(&nexus));
+        }
+        aborted
+    }
+
+    /// A command arrives. A command of a nexus that is not attached (any more) is [`Step::Aborted`].
+    pub fn begin(&mut self, command: Command<'_>) -> Step {
+        let Some(nexus) = self.nexuses.get(&command.nexus).cloned() else { return Step::Aborted };
+        if let Some(status) = self.tasks.refusal(command.nexus) {
+            return Step::Done(Completion { status, sense: None, data_in: Vec::new() });
+        }
+        let outcome = self.process(&nexus, &command);
+        self.advance(command.task, command.nexus, outcome)
+    }
+
+    /// The data that [`Step::DataOut`] asked for, all of it that will come: the smaller of what was asked for and of what the
+    /// initiator was ready to send. [`Step::Aborted`] when the task was aborted meanwhile.
+    pub fn data_out(&mut self, task: TaskId, data: Vec<Bytes>) -> Step {
+        let Some((nexus, of)) = self.tasks.take_data_out(task) else { return Step::Aborted };
+        let outcome = of.received(&self.config, data);
+        self.advance(task, nexus, outcome)
+    }
+
+    /// The medium has answered to [`Step::Media`]. This must be called for aborted tasks too: they are over with it.
+    pub fn media_done(&mut self, task: TaskId, result: Result<MediaReply, MediaFailure>) -> Step {
+        let Some((nexus, then)) = self.tasks.take_medium(task) else { return Step::Aborted };
+        let outcome = result.map_err(Sense::from).and_then(|reply| self.after_medium(then, reply));
+        self.advance(task, nexus, outcome)
+    }
+
+    /// ABORT TASK (SAM-5 §7.2): a task of this nexus. Nothing is aborted when there is no such task, or it is another nexus's.
+    pub fn abort_task(&mut self, nexus: NexusId, task: TaskId) -> Aborted {
+        self.tasks.abort(|id, owner| id == task && owner == nexus, |_| None)
+    }
+
+    /// ABORT TASK SET (SAM-5 §7.3): every task of this nexus.
+    pub fn abort_task_set(&mut self, nexus: NexusId) -> Aborted {
+        self.tasks.abort(|_, owner| owner == nexus, |_| None)
+    }
+
+    /// CLEAR TASK SET (SAM-5 §7.5): every task. The other nexuses whose tasks were cleared are told.
+    pub fn clear_task_set(&mut self, nexus: NexusId) -> Aborted {
+        let status = self.status_for_others(nexus);
+        let aborted = self.tasks.abort(|_, _| true, status);
+        if !self.config.task_aborted_status {
+            self.tell_cleared(nexus, &aborted);
+        }
+        aborted
+    }
+
+    /// A reset (SAM-5 §6.3): every task is aborted without a status and every nexus is told. `Reset::TargetCold` starts the medium.
+    pub fn reset(&mut self, kind: Reset) -> Aborted {
+        let aborted = self.tasks.abort(|_, _| true, |_| None);
+        self.attentions.establish(kind.attention(), |_| true);
+        if kind == Reset::TargetCold {
+            self.stopped = false;
+        }
+        aborted
+    }
+
+    /// Something changed that every nexus must be told of, except the one that caused it.
+    pub fn establish_unit_attention(&mut self, asc: Asc, except: Option<NexusId>) {
+        let except = except.and_then(|id| self.nexuses.get(&id)).map(value);
+        self.attentions.establish(asc, |nexus| Some(nexus) != except.as_ref());
+    }
+
+    /// How many tasks there are, those that drain included.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub const fn config(&self) -> &LogicalUnitConfig {
+        &self.config
+    }
+
+    /// TASK ABORTED for tasks of nexuses other than `nexus` while TAS is one (SAM-5 §5.3.1).
+    fn status_for_others(&self, nexus: NexusId) -> impl Fn(NexusId) -> Option<Status> + use<> {
+        let tas = self.config.task_aborted_status;
+        move |owner| (tas && owner != nexus).then_some(Status::TaskAborted)
+    }
+
+    fn tell_cleared(&mut self, by: NexusId, aborted: &Aborted) {
+        let others = aborted.all().filter(|task| task.nexus != by);
+        let cleared: Vec<NexusValue> =
+            others.filter_map(|task| self.nexuses.get(&task.nexus)).map(value).collect();
+        self.attentions
+            .establish(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, |nexus| cleared.contains(nexus));
+    }
+
+    /// From a command to what comes next, in the order of SAM-5 §5.3.2: unit attentions before anything of the CDB.
+    fn process(&mut self, nexus: &Nexus, command: &Command<'_>) -> Outcome {
+        let nexus_value = value(nexus);
+        let opcode = command.cdb.first().copied().unwrap_or(0);
+        if !passes_unit_attention(opcode)
+            && let Some(asc) = self.attentions.take(&nexus_value)
+        {
+            return Err(Sense::unit_attention(asc));
+        }
+        if command.attribute == TaskAttribute::Aca {
+            // There is never an auto contingent allegiance here: NACA is not supported (SAM-5 §8.6).
+            return Err(Sense::illegal_request(Asc::INVALID_MESSAGE));
+        }
+        let (info, cdb) = Cdb::parse(command.cdb)?;
+        if !commands::supported(&self.config, info) {
+            return Err(Sense::illegal_request(Asc::INVALID_OPERATION_CODE));
+        }
+        self.check_medium(info)?;
+        let attention = match cdb {
+            // REQUEST SENSE reports and clears it; REPORT LUNS clears the one that asks for it (SPC-4 §6.39, §6.33).
+            Cdb::RequestSense { .. } => self.attentions.take(&nexus_value),
+            Cdb::ReportLuns { .. } => {
+                self.attentions.clear(&nexus_value, Asc::REPORTED_LUNS_CHANGED);
+                None
+            }
+            _ => None,
+        };
+        let config = &self.config;
+        commands::dispatch(&Context { config, nexus, command, stopped: self.stopped, attention }, cdb)
+    }
+
+    /// Whether the medium is there for such a command, and may be written.
+    fn check_medium(&self, info: &OperationInfo) -> Result<(), Sense> {
+        let needs_medium = info.access != MediumAccess::None || info.operation == Operation::TestUnitReady;
+        if needs_medium && self.stopped {
+            return Err(Sense::new(SenseKey::NotReady, Asc::INITIALIZING_COMMAND_REQUIRED));
+        }
+        if info.access == MediumAccess::Write && self.config.medium.read_only {
+            return Err(Sense::new(SenseKey::DataProtect, Asc::WRITE_PROTECTED));
+        }
+        Ok(())
+    }
+
+    fn after_medium(&mut self, then: Then, reply: MediaReply) -> Outcome {
+        match (then, reply) {
+            (Then::Complete | Then::Compared { .. }, MediaReply::Done) => Ok(Next::Done(Completion::good())),
+            (Then::ReturnData, MediaReply::Data(data)) => Ok(Next::Done(Completion::data(data))),
+            (Then::Run(op, then), MediaReply::Done) => Ok(Next::Media { op, then: *then }),
+            (Then::Compared { offset }, MediaReply::Miscompare { at }) => {
+                let lba = (offset + at) / u64::from(self.config.medium.logical_block);
+                Err(Sense::new(SenseKey::Miscompare, Asc::MISCOMPARE_DURING_VERIFY).with_information(lba))
+            }
+            (Then::Stop, MediaReply::Done) => Ok(Next::Power { stopped: true }),
+            // The engine answered a question that was not asked: nothing may be claimed about the medium.
+            _ => Err(Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE)),
+        }
+    }
+
+    fn advance(&mut self, task: TaskId, nexus: NexusId, outcome: Outcome) -> Step {
+        match outcome {
+            Err(sense) => Step::Done(Completion::check_condition(sense)),
+            Ok(Next::Done(completion)) => Step::Done(completion),
+            Ok(Next::Power { stopped }) => {
+                self.stopped = stopped;
+                Step::Done(Completion::good())
+            }
+            Ok(Next::DataOut { len, of }) => {
+                self.tasks.insert(task, nexus, Phase::DataOut(of));
+                Step::DataOut(len)
+            }
+            Ok(Next::Media { op, then }) => {
+                let changes_medium = op.changes_medium();
+                self.tasks.insert(task, nexus, Phase::Medium { changes_medium, then, aborted: false });
+                Step::Media(op)
+            }
+        }
+    }
+}
+
+fn value(nexus: &Nexus) -> NexusValue {
+    (nexus.initiator.clone(), nexus.target.clone())
+}
+
+/// Commands that are processed while a unit attention is pending, and leave it pending or report it in their own way
+/// (SAM-5 §5.14).
+fn passes_unit_attention(opcode: u8) -> bool {
+    [Operation::Inquiry, Operation::ReportLuns, Operation::RequestSense]
+        .iter()
+        .any(|operation| operation.info().opcode == opcode)
+}
