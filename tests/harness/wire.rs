@@ -229,24 +229,37 @@ impl Peer {
         all.extend_from_slice(keys);
         // T, CSG = LoginOperationalNegotiation, NSG = FullFeaturePhase.
         peer.send(&login_request(0x87, isid, &all));
-        let mut answer = peer.receive().expect("the target answers a login");
+        let mut digests = Digests::default();
         loop {
+            let answer = peer.receive().expect("the target answers a login");
             assert_eq!(answer.opcode(), opcode::LOGIN_RESPONSE, "{answer:?}");
             if answer.bhs[36] != 0 {
                 return Err(Refused { class: answer.bhs[36], detail: answer.bhs[37] });
             }
             peer.exp_stat_sn = answer.word_at(24).wrapping_add(1);
+            let said = text_keys(&answer.data);
+            for (key, value) in &said {
+                match key.as_str() {
+                    "HeaderDigest" => digests.header = value == "CRC32C" && offered(&all, key),
+                    "DataDigest" => digests.data = value == "CRC32C" && offered(&all, key),
+                    _ => {}
+                }
+            }
             if answer.bhs[1] & 0x83 == 0x83 {
                 break;
             }
-            // The target has keys of its own to offer first.
-            let more = login_request(0x87, isid, &[]).word(28, peer.exp_stat_sn);
-            peer.send(&more);
-            answer = peer.receive().expect("the target goes on with the login");
+            // The target offers keys of its own first. It gets no digest that the test did not ask for, and its own way
+            // in all else.
+            let replies: Vec<(&str, &str)> = said
+                .iter()
+                .filter(|(key, _)| !offered(&all, key) && !DECLARED.contains(&key.as_str()))
+                .map(|(key, value)| {
+                    (key.as_str(), if key.ends_with("Digest") { "None" } else { value.as_str() })
+                })
+                .collect();
+            peer.send(&login_request(0x87, isid, &replies).word(28, peer.exp_stat_sn));
         }
-        let accepted =
-            |key: &str| keys.iter().any(|(name, value)| *name == key && value.starts_with("CRC32C"));
-        peer.digests = Digests { header: accepted("HeaderDigest"), data: accepted("DataDigest") };
+        peer.digests = digests;
         Ok(peer)
     }
 
@@ -471,6 +484,21 @@ pub fn login_request(flags: u8, isid: u16, keys: &[(&str, &str)]) -> Frame {
     let text: String = keys.iter().map(|(key, value)| format!("{key}={value}\0")).collect();
     // The ISID is of the random kind (RFC 7143 §11.12.5); CmdSN 1, and immediate as a login always is.
     Frame::new(opcode::LOGIN | 0x40).flags(flags).put(8, &[0x80, 0, 0, 0, high, low]).word(24, 1).data(text)
+}
+
+/// Keys that are declared and get no answer (RFC 7143 §13).
+const DECLARED: [&str; 4] =
+    ["TargetPortalGroupTag", "TargetAlias", "TargetAddress", "MaxRecvDataSegmentLength"];
+
+fn offered(keys: &[(&str, &str)], key: &str) -> bool {
+    keys.iter().any(|(name, _)| *name == key)
+}
+
+/// The `key=value` pairs of a text.
+pub fn text_keys(data: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(data);
+    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 #[cfg(test)]
