@@ -1,1 +1,383 @@
 //! An iSCSI session as a state machine (RFC 7143 §4.2, §7): PDUs in, events and PDUs out. No I/O, no clock.
+//!
+//! A [`Session`] begins where login ends. Its methods are of four kinds:
+//!
+//! * `handle_*` take what came from outside: a PDU, a timeout;
+//! * `poll_event` gives what the engine must do next ([`Event`]), `poll_transmit` the next PDU of a connection;
+//! * `solicit`, `complete`, `abort_task`, `task_management_done`, `logout_done` bring what came of an event;
+//! * the rest are getters.
+//!
+//! After each `handle_*` or result the caller drains `poll_event` until `None`, then `poll_transmit`.
+//!
+//! Invariants: sequence numbers are given at the moment of transmission, so their order is the wire's order; a command ends in
+//! exactly one response, or in none when it was aborted; a task tag is free again when its response has left; data that a peer
+//! may still owe for a task is awaited before its response, so that late data never meets a reused tag.
+//!
+//! Deliberately not here: what a SCSI command means (the device), which LUNs exist (the engine), login (`common`).
+
+mod connection;
+mod data_in;
+mod data_out;
+mod event;
+mod receive;
+mod task;
+mod task_management;
+#[cfg(test)]
+mod tests;
+mod text;
+mod transmit;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lunkeep_common::login::{ConnectionParameters, SessionParameters, ValidOffer};
+use lunkeep_common::name::Cid;
+use lunkeep_common::pdu::logout::LogoutResult;
+use lunkeep_common::pdu::reject::RejectReason;
+use lunkeep_common::pdu::{Bhs, FrameError, InitiatorPdu, InitiatorTaskTag, TargetTransferTag};
+use lunkeep_common::scsi::Sense;
+use lunkeep_common::serial::{CmdSn, StatSn};
+use lunkeep_common::window::CommandWindow;
+
+use connection::Connection;
+use data_out::BurstLimits;
+use task::Task;
+use transmit::Item;
+
+pub use event::{Event, ManagementScope, ScsiRequest};
+pub use task::TaskResult;
+pub use text::{Directory, SendTargets};
+
+/// A task of any session, unique during the life of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TaskHandle(pub u64);
+
+/// Hands out [`TaskHandle`]s; shared by all sessions of the process.
+#[derive(Clone, Debug, Default)]
+pub struct TaskNumbers(Arc<AtomicU64>);
+
+impl TaskNumbers {
+    fn next(&self) -> TaskHandle {
+        TaskHandle(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Whether the session reaches logical units (RFC 7143 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// SCSI commands are served.
+    Normal,
+    /// SendTargets and logout only.
+    Discovery,
+}
+
+/// What the operator may set for sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSettings {
+    /// Commands that may be outstanding at once; the command window's size.
+    pub queue_depth: u32,
+    /// Bytes of write data that may be asked for and not yet be handed to the device, over all commands of the session.
+    pub solicited_bytes_max: u64,
+    /// Quiet time on a connection after which the target asks for a sign of life with NOP-In.
+    pub ping_interval: Duration,
+    /// How long an answer to that may take before the connection is given up.
+    pub ping_timeout: Duration,
+}
+
+/// Why a connection cannot go on. The peer is at fault in all of them; the engine closes the connection once what is queued
+/// has left.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionFault {
+    /// No answer to NOP-In in time.
+    #[error("no answer to NOP-In within {0:?}")]
+    PingTimeout(Duration),
+    /// At error recovery level 0 a damaged PDU that is not Data-Out cannot be recovered (RFC 7143 §7.8).
+    #[error("data digest error in a PDU with opcode {opcode:#04x}; error recovery level 0 cannot recover it")]
+    DataDigest {
+        /// Opcode of the damaged PDU.
+        opcode: u8,
+    },
+    /// A login request after the login phase.
+    #[error("login request in full feature phase")]
+    LoginInFullFeature,
+}
+
+/// A session in full feature phase. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Session {
+    kind: SessionKind,
+    parameters: SessionParameters,
+    /// What is offered when the initiator negotiates again.
+    offer: ValidOffer,
+    bursts: BurstLimits,
+    settings: SessionSettings,
+    window: CommandWindow,
+    /// Commands that arrived ahead of a hole in the CmdSN sequence.
+    held: HashMap<CmdSn, (Cid, Bhs, InitiatorPdu)>,
+    connections: Vec<Connection>,
+    tasks: HashMap<TaskHandle, Task>,
+    by_itt: HashMap<InitiatorTaskTag, TaskHandle>,
+    /// Requests other than SCSI commands whose answer is still to come.
+    requests: HashMap<InitiatorTaskTag, Cid>,
+    events: VecDeque<Event>,
+    numbers: TaskNumbers,
+    next_ttt: u32,
+    /// Tags of R2Ts whose task was aborted: data for them is dropped without a word.
+    stale_tags: VecDeque<TargetTransferTag>,
+    /// Tasks that wait for room in `solicited_bytes_max`.
+    waiting_for_room: VecDeque<TaskHandle>,
+    solicited_bytes: u64,
+}
+
+/// What login hands over to a new connection of a session.
+#[derive(Debug)]
+pub struct NewConnection {
+    /// Connection ID.
+    pub cid: Cid,
+    /// Negotiated for this connection.
+    pub parameters: ConnectionParameters,
+    /// First StatSN of full feature phase.
+    pub stat_sn: StatSn,
+    /// What this connection's portal tells in discovery.
+    pub directory: Arc<dyn Directory>,
+}
+
+impl Session {
+    /// A session whose leading connection has just logged in; `cmd_sn` is the first CmdSN to expect.
+    #[must_use]
+    pub fn new(
+        kind: SessionKind,
+        parameters: SessionParameters,
+        offer: ValidOffer,
+        settings: SessionSettings,
+        cmd_sn: CmdSn,
+        numbers: TaskNumbers,
+    ) -> Self {
+        let bursts = BurstLimits {
+            max_burst_length: parameters.max_burst_length,
+            first_burst_length: parameters.first_burst_length,
+            max_outstanding_r2t: parameters.max_outstanding_r2t,
+        };
+        Self {
+            kind,
+            parameters,
+            offer,
+            bursts,
+            settings,
+            window: CommandWindow::new(cmd_sn, settings.queue_depth),
+            held: HashMap::new(),
+            connections: Vec::new(),
+            tasks: HashMap::new(),
+            by_itt: HashMap::new(),
+            requests: HashMap::new(),
+            events: VecDeque::new(),
+            numbers,
+            next_ttt: 0,
+            stale_tags: VecDeque::new(),
+            waiting_for_room: VecDeque::new(),
+            solicited_bytes: 0,
+        }
+    }
+
+    /// Adds a connection that has just logged in.
+    pub fn add_connection(&mut self, connection: NewConnection, now: Instant) {
+        self.connections.push(Connection::new(connection, now));
+    }
+
+    /// Forgets a connection that is gone, with the tasks allegiant to it. Returns those tasks, for the device to abort.
+    pub fn remove_connection(&mut self, cid: Cid) -> Vec<TaskHandle> {
+        self.connections.retain(|connection| connection.cid != cid);
+        self.requests.retain(|_, owner| *owner != cid);
+        let lost: Vec<_> =
+            self.tasks.values().filter(|task| task.cid == cid).map(|task| task.handle).collect();
+        for handle in &lost {
+            self.forget_task(*handle);
+        }
+        lost
+    }
+
+    /// The next thing for the engine to do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called for a connection.
+    #[must_use]
+    pub fn poll_timeout(&self, cid: Cid) -> Option<Instant> {
+        self.connection(cid).map(|connection| connection.next_timeout(&self.settings))
+    }
+
+    /// Sends a NOP-In after a quiet time, and gives the connection up when that is not answered.
+    ///
+    /// # Errors
+    /// [`ConnectionFault::PingTimeout`].
+    pub fn handle_timeout(&mut self, cid: Cid, now: Instant) -> Result<(), ConnectionFault> {
+        let settings = self.settings;
+        let ttt = self.allocate_ttt();
+        match self.connection_mut(cid) {
+            Some(connection) => connection.handle_timeout(&settings, ttt, now),
+            None => Ok(()),
+        }
+    }
+
+    /// The device server takes `wanted` bytes for a task: moves what is there, asks for the rest.
+    pub fn solicit(&mut self, handle: TaskHandle, wanted: u64) {
+        if let Some(task) = self.tasks.get_mut(&handle) {
+            task.out.want(wanted);
+            task.out_length = wanted;
+            self.progress(handle);
+        }
+    }
+
+    /// The device server ended a task. The response leaves once the initiator owes no more data for it.
+    pub fn complete(&mut self, handle: TaskHandle, result: TaskResult) {
+        if let Some(task) = self.tasks.get_mut(&handle) {
+            task.set_result(result);
+            self.progress(handle);
+        }
+    }
+
+    /// Drops an aborted task: no response will be sent for it (SAM-5 §7.2, TAS = 0).
+    pub fn abort_task(&mut self, handle: TaskHandle) {
+        self.forget_task(handle);
+    }
+
+    /// The engine has ended what a logout asked to end.
+    pub fn logout_done(&mut self, cid: Cid, itt: InitiatorTaskTag, response: LogoutResult) {
+        if self.requests.remove(&itt).is_some() {
+            self.push(cid, Item::LogoutResponse { itt, response });
+        }
+    }
+
+    /// The stream of a connection cannot be followed any further. Rejects the PDU at fault, if its header could be read.
+    pub fn handle_frame_error(&mut self, cid: Cid, error: &FrameError) {
+        if let FrameError::DataTooLong { bhs, .. } | FrameError::AhsTooLong { bhs, .. } = error {
+            self.reject(cid, RejectReason::InvalidPduField, **bhs);
+        }
+    }
+
+    /// Tells the initiator on each connection that the target ends the session (RFC 7143 §11.9.1, event 3).
+    pub fn announce_drop(&mut self) {
+        for connection in &mut self.connections {
+            connection.push(Item::SessionDropped);
+        }
+    }
+
+    /// Whether the connection has sent everything it will ever send, a logout response last.
+    #[must_use]
+    pub fn is_finished(&self, cid: Cid) -> bool {
+        self.connection(cid).is_none_or(|connection| connection.finished)
+    }
+
+    /// The command window, for the last login response.
+    #[must_use]
+    pub fn window(&self) -> &CommandWindow {
+        &self.window
+    }
+
+    /// Tasks that have not been answered.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn connection(&self, cid: Cid) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.cid == cid)
+    }
+
+    fn connection_mut(&mut self, cid: Cid) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.cid == cid)
+    }
+
+    fn push(&mut self, cid: Cid, item: Item) {
+        if let Some(connection) = self.connection_mut(cid) {
+            connection.push(item);
+        }
+    }
+
+    /// A target transfer tag that is not in use: they wrap after 2^32 - 1, far beyond what can be outstanding.
+    fn allocate_ttt(&mut self) -> TargetTransferTag {
+        let tag = TargetTransferTag(self.next_ttt);
+        self.next_ttt = self.next_ttt.wrapping_add(1);
+        if self.next_ttt == TargetTransferTag::RESERVED.0 {
+            self.next_ttt = 0;
+        }
+        tag
+    }
+
+    /// Ends a task with CHECK CONDITION because of what the initiator sent for it; the device must drop it too.
+    fn fail_task(&mut self, handle: TaskHandle, sense: Sense) {
+        if let Some(task) = self.tasks.get_mut(&handle) {
+            self.stale_tags.extend(task.out.outstanding_tags());
+            task.out.abandon();
+            task.set_result(TaskResult::check_condition(sense));
+            self.events.push_back(Event::Abandon { task: handle, lun: task.lun });
+            self.progress(handle);
+        }
+    }
+
+    fn forget_task(&mut self, handle: TaskHandle) {
+        let Some(task) = self.tasks.remove(&handle) else { return };
+        self.by_itt.remove(&task.itt);
+        self.stale_tags.extend(task.out.outstanding_tags());
+        let excess = self.stale_tags.len().saturating_sub(crate::limits::STALE_TRANSFER_TAGS_MAX);
+        self.stale_tags.drain(..excess);
+        self.release_room(task.solicited);
+        if task.takes_place {
+            self.window.reopen();
+        }
+    }
+
+    /// Moves a task on after something about it changed.
+    fn progress(&mut self, handle: TaskHandle) {
+        let Some(task) = self.tasks.get_mut(&handle) else { return };
+        if task.has_result() {
+            // RFC 7143 §4.2.5.2 lets a target answer early; we wait for the data it owes, so that the tag is clean.
+            if task.out.is_quiet() && !task.answering {
+                task.answering = true;
+                let (cid, solicited) = (task.cid, std::mem::take(&mut task.solicited));
+                self.release_room(solicited);
+                self.push(cid, Item::Answer(handle));
+            }
+        } else if task.out.is_complete() && !task.delivered {
+            task.delivered = true;
+            let data = task.out.take_data();
+            let solicited = std::mem::take(&mut task.solicited);
+            self.events.push_back(Event::DataOut { task: handle, lun: task.lun, data });
+            self.release_room(solicited);
+        } else {
+            self.send_r2ts(handle);
+        }
+    }
+
+    /// Sends as many R2Ts for a task as MaxOutstandingR2T and the session's room allow.
+    fn send_r2ts(&mut self, handle: TaskHandle) {
+        loop {
+            let full = self.solicited_bytes >= self.settings.solicited_bytes_max;
+            let ttt = self.allocate_ttt();
+            let Some(task) = self.tasks.get_mut(&handle) else { return };
+            if full && task.solicited == 0 && task.out.wants_more() {
+                self.waiting_for_room.push_back(handle);
+                return;
+            }
+            let Some(request) = task.out.next_r2t(&self.bursts, || ttt) else { return };
+            task.solicited += u64::from(request.length);
+            self.solicited_bytes += u64::from(request.length);
+            let cid = task.cid;
+            self.push(cid, Item::R2t { task: handle, request });
+        }
+    }
+
+    fn release_room(&mut self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.solicited_bytes -= bytes;
+        while self.solicited_bytes < self.settings.solicited_bytes_max {
+            let Some(handle) = self.waiting_for_room.pop_front() else { return };
+            self.send_r2ts(handle);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One command from its arrival to its response.
+
+use bytes::Bytes;
+use lunkeep_common::name::Cid;
+use lunkeep_common::pdu::InitiatorTaskTag;
+use lunkeep_common::pdu::scsi_response::Residual;
+use lunkeep_common::scsi::{Lun, Sense, Status};
+
+use super::TaskHandle;
+use super::data_in::{DataInTransfer, residual};
+use super::data_out::DataOutTransfer;
+
+/// How the device server ended a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskResult {
+    /// SCSI status.
+    pub status: Status,
+    /// Sense data, with CHECK CONDITION.
+    pub sense: Option<Sense>,
+    /// Bytes for the initiator, before they are cut to its expected length.
+    pub data_in: Vec<Bytes>,
+}
+
+impl TaskResult {
+    /// CHECK CONDITION without data.
+    #[must_use]
+    pub const fn check_condition(sense: Sense) -> Self {
+        Self { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }
+    }
+}
+
+/// The response to come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: Status,
+    pub(super) sense: Option<Sense>,
+    pub(super) data_in: DataInTransfer,
+    /// Residual of the only direction, or of the write half of a bidirectional command.
+    pub(super) residual: Residual,
+    /// Residual of the read half of a bidirectional command.
+    pub(super) bidirectional_residual: Residual,
+}
+
+/// A command that has not been answered.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) handle: TaskHandle,
+    pub(super) itt: InitiatorTaskTag,
+    /// The connection that the task is allegiant to (RFC 7143 §4.2.2.1).
+    pub(super) cid: Cid,
+    pub(super) lun: Lun,
+    pub(super) read: bool,
+    pub(super) write: bool,
+    pub(super) expected_in: u32,
+    pub(super) expected_out: u32,
+    pub(super) out: DataOutTransfer,
+    /// Bytes that the device server would take.
+    pub(super) out_length: u64,
+    /// The data went to the device server.
+    pub(super) delivered: bool,
+    /// Bytes of the session's room that this task holds.
+    pub(super) solicited: u64,
+    /// Commands that are not immediate take a place in the command window.
+    pub(super) takes_place: bool,
+    pub(super) answer: Option<Answer>,
+    /// The answer is queued for transmission.
+    pub(super) answering: bool,
+}
+
+impl Task {
+    pub(super) fn has_result(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Keeps the first result; a task ends once.
+    pub(super) fn set_result(&mut self, result: TaskResult) {
+        if self.answer.is_some() {
+            return;
+        }
+        let in_length = result.data_in.iter().map(|part| part.len() as u64).sum::<u64>();
+        // A write that failed moved nothing that counts; one that did not took `out_length` (RFC 7143 §11.4.5).
+        let out_length = if result.status == Status::Good {
+            self.out_length
+        } else {
+            self.out_length.min(u64::from(self.expected_out))
+        };
+        let in_residual = residual(self.expected_in, in_length);
+        let out_residual = residual(self.expected_out, out_length);
+        let (residual, bidirectional_residual) = match (self.read, self.write) {
+            (true, true) => (out_residual, in_residual),
+            (_, true) => (out_residual, Residual::None),
+            // Neither bit: both expected lengths are zero, and whichever direction the command has overflows.
+            (false, false) if in_length == 0 => (out_residual, Residual::None),
+            (_, false) => (in_residual, Residual::None),
+        };
+        self.answer = Some(Answer {
+            status: result.status,
+            sense: result.sense,
+            data_in: DataInTransfer::new(result.data_in, self.expected_in),
+            residual,
+            bidirectional_residual,
+        });
+    }
+}
