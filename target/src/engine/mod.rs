@@ -1,8 +1,26 @@
 //! The tokio adapter: listener, connections, media operations, files, timers.
+//!
+//! One task serves each connection ([`Server`]); media operations run on tokio's blocking pool. The state machines of
+//! `session` and `device` are behind locks that are held for one step and never across an await or an operation on a medium.
+//! Order of locks: a session's and a unit's lock are never held together.
 
+pub mod config;
+mod connection;
+mod directory;
 pub mod environment;
 pub mod host_file;
 mod host_lock;
+mod latch;
+mod listener;
+mod login;
+mod media;
+mod server;
+mod session_task;
+mod sessions;
+mod task_management;
+mod transmit;
+mod unit;
 
 pub use environment::HostEnvironment;
 pub use host_file::{HostFile, HostFileError};
+pub use server::{Server, ShutdownReport, StartError};

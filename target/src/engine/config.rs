@@ -1,0 +1,120 @@
+//! What a server serves, and how.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunkeep_common::login::offer::Offer;
+use lunkeep_common::login::target_side::Authentication;
+use lunkeep_common::name::{IscsiName, PortalGroupTag};
+
+use crate::device::LogicalUnitConfig;
+use crate::image::Disk;
+use crate::session::SessionSettings;
+
+/// Everything that a [`Server`](super::Server) needs.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// Where to listen; at least one.
+    pub portals: Vec<PortalConfig>,
+    /// Targets by name.
+    pub targets: Vec<TargetConfig>,
+    /// Who may hold discovery sessions.
+    pub discovery_authentication: Authentication,
+    /// Settings of all sessions.
+    pub settings: Settings,
+}
+
+/// A portal: an address to listen on.
+#[derive(Clone, Debug)]
+pub struct PortalConfig {
+    /// Address and port; port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// What discovery tells in place of the address that the initiator came to: for NAT and guests.
+    pub announce: Option<Announce>,
+    /// Portal group.
+    pub group: PortalGroupTag,
+}
+
+/// An address to tell in place of the real one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announce {
+    /// Host name or address, IPv6 without brackets.
+    pub host: String,
+    /// Port; the portal's own when absent.
+    pub port: Option<u16>,
+}
+
+/// One target.
+#[derive(Debug)]
+pub struct TargetConfig {
+    /// TargetName.
+    pub name: IscsiName,
+    /// TargetAlias.
+    pub alias: Option<String>,
+    /// Its logical units.
+    pub luns: Vec<LunConfig>,
+    /// Who must prove what.
+    pub authentication: Authentication,
+    /// Who may log in and what they see.
+    pub access: AccessList,
+}
+
+/// One logical unit.
+#[derive(Debug)]
+pub struct LunConfig {
+    /// LUN, 0 to 16383.
+    pub number: u16,
+    /// Identity and shape.
+    pub unit: LogicalUnitConfig,
+    /// The medium.
+    pub disk: Arc<dyn Disk>,
+}
+
+/// Who may log in to a target, and which LUNs each sees.
+#[derive(Clone, Debug)]
+pub enum AccessList {
+    /// Every initiator sees every LUN.
+    Everyone,
+    /// Only these; each sees the LUNs of its map, or all when it has none.
+    Only(BTreeMap<IscsiName, Option<LunMap>>),
+}
+
+/// LUN as the initiator sees it, to LUN of the target.
+pub type LunMap = BTreeMap<u16, u16>;
+
+/// Settings of all sessions.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Per session.
+    pub session: SessionSettings,
+    /// What we offer and require at login.
+    pub offer: Offer,
+    /// Sessions at one time, over all targets.
+    pub sessions_max: usize,
+    /// Time that a connection has to finish its login.
+    pub login_timeout: Duration,
+    /// Time that an abort or reset waits for operations on the medium before it fails.
+    pub drain_timeout: Duration,
+    /// Bytes of read and write data that may be held in memory for one session.
+    pub session_buffer_bytes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            session: SessionSettings {
+                queue_depth: 128,
+                solicited_bytes_max: 32 << 20,
+                ping_interval: Duration::from_secs(30),
+                ping_timeout: Duration::from_secs(15),
+            },
+            offer: Offer::target(),
+            sessions_max: 1024,
+            login_timeout: Duration::from_secs(15),
+            drain_timeout: Duration::from_secs(30),
+            session_buffer_bytes: 64 << 20,
+        }
+    }
+}

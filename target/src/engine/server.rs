@@ -1,0 +1,253 @@
+//! The server: binds the portals, accepts connections, ends everything in order.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunkeep_common::login::offer::{OfferError, ValidOffer};
+use lunkeep_common::login::target_side::Authentication;
+use lunkeep_common::name::IscsiName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{AccessList, PortalConfig, ServerConfig, Settings, TargetConfig};
+use super::connection;
+use super::listener;
+use super::sessions::Sessions;
+use super::unit::{LunView, Unit};
+use crate::device::{InvalidShape, LogicalUnit};
+use crate::session::TaskNumbers;
+
+/// Time between two tries to accept after the host had no file or memory left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A running server. Dropping it without [`Server::shutdown`] leaves its tasks running.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// What every connection and session knows.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) portals: Vec<BoundPortal>,
+    pub(super) targets: BTreeMap<IscsiName, Arc<Target>>,
+    pub(super) discovery_authentication: Authentication,
+    pub(super) settings: Settings,
+    pub(super) offer: ValidOffer,
+    pub(super) sessions: Sessions,
+    pub(super) numbers: TaskNumbers,
+    /// Everything that runs for the server; shutdown waits for it.
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+/// A portal and the address it was bound to.
+#[derive(Clone, Debug)]
+pub(super) struct BoundPortal {
+    pub(super) config: PortalConfig,
+    pub(super) bound: SocketAddr,
+}
+
+/// A target and its logical units.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) name: IscsiName,
+    pub(super) alias: Option<String>,
+    pub(super) authentication: Authentication,
+    pub(super) access: AccessList,
+    pub(super) units: LunView,
+}
+
+impl Target {
+    fn new(config: TargetConfig) -> Result<Self, StartError> {
+        let mut units = LunView::new();
+        for lun in config.luns {
+            let (name, number) = (config.name.clone(), lun.number);
+            if units.contains_key(&number) {
+                return Err(StartError::DuplicateLun { name, number });
+            }
+            let unit =
+                LogicalUnit::new(lun.unit).map_err(|source| StartError::Shape { name, number, source })?;
+            units.insert(number, Arc::new(Unit::new(unit, lun.disk)));
+        }
+        let TargetConfig { name, alias, authentication, access, .. } = config;
+        Ok(Self { name, alias, authentication, access, units })
+    }
+
+    /// Whether an initiator may log in.
+    pub(super) fn admits(&self, initiator: &IscsiName) -> bool {
+        match &self.access {
+            AccessList::Everyone => true,
+            AccessList::Only(known) => known.contains_key(initiator),
+        }
+    }
+
+    /// The LUNs that an initiator sees.
+    pub(super) fn view(&self, initiator: &IscsiName) -> LunView {
+        let map = match &self.access {
+            AccessList::Everyone => return self.units.clone(),
+            AccessList::Only(known) => known.get(initiator),
+        };
+        match map {
+            None => LunView::new(),
+            Some(None) => self.units.clone(),
+            Some(Some(map)) => {
+                let mapped =
+                    map.iter().filter_map(|(seen, number)| Some((*seen, self.units.get(number)?.clone())));
+                mapped.collect()
+            }
+        }
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No portal given.
+    #[error("no portal to listen on")]
+    NoPortal,
+    /// A portal's address could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// Two targets have one name.
+    #[error("target {name} is given twice")]
+    DuplicateTarget {
+        /// The name.
+        name: IscsiName,
+    },
+    /// Two LUNs of a target have one number.
+    #[error("target {name} has LUN {number} twice")]
+    DuplicateLun {
+        /// The target.
+        name: IscsiName,
+        /// The LUN.
+        number: u16,
+    },
+    /// No block device can have a LUN's shape.
+    #[error("target {name}, LUN {number}: {source}")]
+    Shape {
+        /// The target.
+        name: IscsiName,
+        /// The LUN.
+        number: u16,
+        /// What is wrong with it.
+        source: InvalidShape,
+    },
+    /// The values to negotiate contradict each other.
+    #[error("login settings: {0}")]
+    Offer(#[from] OfferError),
+}
+
+/// How a shutdown went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Sessions that were open.
+    pub sessions: usize,
+    /// Whether everything ended within the time given. When false, operations on a medium may still be running.
+    pub complete: bool,
+}
+
+impl Server {
+    /// Binds every portal and begins to serve. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left bound.
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        let targets = build_targets(config.targets)?;
+        let offer = config.settings.offer.clone().validate()?;
+        let listeners = bind_all(&config.portals)?;
+        let mut portals = Vec::new();
+        for (portal, listener) in config.portals.into_iter().zip(&listeners) {
+            let bound = listener
+                .local_addr()
+                .map_err(|source| StartError::Bind { address: portal.listen, source })?;
+            portals.push(BoundPortal { config: portal, bound });
+        }
+        let shared = Arc::new(Shared {
+            portals,
+            targets,
+            discovery_authentication: config.discovery_authentication,
+            sessions: Sessions::new(config.settings.sessions_max),
+            settings: config.settings,
+            offer,
+            numbers: TaskNumbers::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        for (index, listener) in listeners.into_iter().enumerate() {
+            shared.tasks.spawn(accept(shared.clone(), index, listener));
+        }
+        Ok(Self { shared })
+    }
+
+    /// The addresses that were bound, in the order of the portals.
+    #[must_use]
+    pub fn portals(&self) -> Vec<SocketAddr> {
+        self.shared.portals.iter().map(|portal| portal.bound).collect()
+    }
+
+    /// Takes no more connections, tells the initiators, ends their sessions and waits until no operation touches a medium.
+    pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
+        let sessions = self.shared.sessions.all().len();
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        let complete = tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_ok();
+        ShutdownReport { sessions, complete }
+    }
+}
+
+fn build_targets(configs: Vec<TargetConfig>) -> Result<BTreeMap<IscsiName, Arc<Target>>, StartError> {
+    let mut targets = BTreeMap::new();
+    for config in configs {
+        let target = Target::new(config)?;
+        if let Some(first) = targets.insert(target.name.clone(), Arc::new(target)) {
+            return Err(StartError::DuplicateTarget { name: first.name.clone() });
+        }
+    }
+    Ok(targets)
+}
+
+fn bind_all(portals: &[PortalConfig]) -> Result<Vec<TcpListener>, StartError> {
+    if portals.is_empty() {
+        return Err(StartError::NoPortal);
+    }
+    let bind = |portal: &PortalConfig| {
+        listener::bind(portal.listen).map_err(|source| StartError::Bind { address: portal.listen, source })
+    };
+    portals.iter().map(bind).collect()
+}
+
+async fn accept(shared: Arc<Shared>, portal: usize, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                shared.tasks.spawn(serve(shared.clone(), portal, stream, peer));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(shared: Arc<Shared>, portal: usize, stream: TcpStream, peer: SocketAddr) {
+    tracing::debug!(%peer, "connection accepted");
+    match connection::serve(&shared, portal, stream, peer).await {
+        Ok(()) => tracing::debug!(%peer, "connection closed"),
+        Err(error) => tracing::warn!(%peer, %error, "connection ended"),
+    }
+}

@@ -1,0 +1,104 @@
+//! Task management functions across logical units and sessions (SAM-5 §7; RFC 7143 §4.2.3, §11.5).
+
+use std::sync::Arc;
+
+use lunkeep_common::pdu::task_management::{TaskManagementFunction, TaskManagementResult};
+
+use super::server::Shared;
+use super::session_task::SessionHandle;
+use super::unit::{Ended, resolve};
+use crate::device::{AbortedTask, Reset, TaskId};
+use crate::session::{ManagementScope, TaskHandle, TaskResult};
+
+/// Carries a function out. It is answered when no task that it ended can touch the medium any more.
+pub(super) async fn carry_out(
+    shared: &Shared,
+    session: &Arc<SessionHandle>,
+    function: TaskManagementFunction,
+    scope: ManagementScope,
+) -> TaskManagementResult {
+    let Some(ended) = abort(session, function, scope) else { return TaskManagementResult::LunDoesNotExist };
+    if settle(shared, ended).await {
+        TaskManagementResult::FunctionComplete
+    } else {
+        TaskManagementResult::Rejected
+    }
+}
+
+/// Aborts what the function is about; `None` when its LUN does not exist.
+fn abort(
+    session: &Arc<SessionHandle>,
+    function: TaskManagementFunction,
+    scope: ManagementScope,
+) -> Option<Ended> {
+    use TaskManagementFunction as Function;
+    let nexus = session.nexus;
+    let mut ended = Ended::default();
+    match scope {
+        ManagementScope::Task { task, lun } => {
+            let task = TaskId(task.0);
+            if let Some(unit) = resolve(&session.luns, lun) {
+                ended = unit.abort(|unit| unit.abort_task(nexus, task));
+            }
+            if ended.draining.is_empty() {
+                // The device is done with it, but its answer may not have left.
+                ended.gone.push(AbortedTask { task, nexus, status: None });
+            }
+        }
+        ManagementScope::LogicalUnit(lun) => {
+            let unit = resolve(&session.luns, lun)?;
+            ended = unit.abort(|unit| match function {
+                Function::AbortTaskSet => unit.abort_task_set(nexus),
+                Function::ClearTaskSet => unit.clear_task_set(nexus),
+                _ => unit.reset(Reset::LogicalUnit),
+            });
+        }
+        ManagementScope::Target => {
+            let cold = function == Function::TargetColdReset;
+            let reset = if cold { Reset::TargetCold } else { Reset::TargetWarm };
+            session.luns.values().for_each(|unit| ended.merge(unit.abort(|unit| unit.reset(reset))));
+        }
+    }
+    Some(ended)
+}
+
+/// Waits for tasks to leave the medium, and drops all ended tasks from their sessions. False when that took too long.
+pub(super) async fn settle(shared: &Shared, ended: Ended) -> bool {
+    ended.gone.iter().for_each(|task| drop_task(shared, task));
+    let waiting = async {
+        for (task, left) in ended.draining {
+            // An error means that the sender is gone with its unit, and then so is the task.
+            let _ = left.await;
+            drop_task(shared, &task);
+        }
+    };
+    tokio::time::timeout(shared.settings.drain_timeout, waiting).await.is_ok()
+}
+
+/// Drops a task from its session, or ends it with the status that the device gave (TASK ABORTED, when TAS is one).
+fn drop_task(shared: &Shared, aborted: &AbortedTask) {
+    let Some(session) = shared.sessions.of_nexus(aborted.nexus) else { return };
+    let handle = TaskHandle(aborted.task.0);
+    match aborted.status {
+        None => session.lock().abort_task(handle),
+        Some(status) => {
+            session.lock().complete(handle, TaskResult { status, sense: None, data_in: Vec::new() })
+        }
+    }
+    session.wake.notify_one();
+}
+
+/// TARGET COLD RESET ends every session of the target once it is answered (RFC 7143 §11.5.1).
+pub(super) fn after_response(
+    shared: &Arc<Shared>,
+    session: &Arc<SessionHandle>,
+    function: TaskManagementFunction,
+    response: TaskManagementResult,
+) {
+    if function == TaskManagementFunction::TargetColdReset
+        && response == TaskManagementResult::FunctionComplete
+    {
+        let same_target = shared.sessions.all().into_iter().filter(|other| other.target == session.target);
+        same_target.for_each(|other| other.cancel.cancel());
+    }
+}
