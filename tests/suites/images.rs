@@ -3,4 +3,7 @@
 #[path = "images"]
 mod images {
     mod crashes;
+    mod model;
+    mod vhd_cases;
+    mod vhd_file;
 }

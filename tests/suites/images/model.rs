@@ -1,0 +1,156 @@
+//! Each disk against a list of sectors, with several threads on the same blocks.
+
+use std::io::IoSlice;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use lunkeep_target::image::{Access, BlockFile, CreateOptions, Disk, Format, MemoryFile};
+use lunkeep_tests::crash::{content, stamp};
+use lunkeep_tests::random::{Random, seed};
+use lunkeep_tests::test_environment::TestEnvironment;
+
+const THREADS: u64 = 4;
+
+/// What one thread knows of its own logical blocks. Threads own every fourth logical block of the first half of the disk, so that
+/// they meet in every allocation unit, and a quarter of the units of the second half each.
+struct Owner {
+    number: u64,
+    generation: u64,
+    random: Random,
+    /// The blocks it owns and what they hold.
+    model: Vec<(u64, Vec<u8>)>,
+}
+
+impl Owner {
+    fn step(&mut self, disk: &dyn Disk) {
+        let geometry = disk.geometry();
+        let block = geometry.logical_block as usize;
+        let index = usize::try_from(self.random.below(self.model.len() as u64)).unwrap();
+        let (at, held) = &mut self.model[index];
+        let offset = *at * block as u64;
+        self.generation += 1;
+        match self.random.below(12) {
+            0..=4 => {
+                let bytes = stamp(*at, self.generation * THREADS + self.number, block);
+                disk.write_at(
+                    &[IoSlice::new(&bytes[..block / 2]), IoSlice::new(&bytes[block / 2..])],
+                    offset,
+                )
+                .unwrap();
+                *held = bytes;
+            }
+            5 => {
+                disk.write_zeroes(offset, block as u64, self.random.one_in(2)).unwrap();
+                held.fill(0);
+            }
+            6 => {
+                // Less than a unit: as it was, or zero.
+                disk.unmap(offset, block as u64).unwrap();
+                let now = read(disk, offset, block);
+                assert!(now == *held || now.iter().all(|b| *b == 0));
+                *held = now;
+            }
+            7 => {
+                let unit = u64::from(geometry.allocation_unit);
+                let start = offset / unit * unit;
+                if start >= geometry.size / 2 {
+                    let end = (start + unit).min(geometry.size);
+                    if geometry.thin && self.random.one_in(2) {
+                        disk.unmap(start, end - start).unwrap();
+                    } else {
+                        disk.write_zeroes(start, end - start, true).unwrap();
+                    }
+                    for (at, held) in &mut self.model {
+                        if (start..end).contains(&(*at * block as u64)) {
+                            *held = read(disk, *at * block as u64, block);
+                            assert!(held.iter().all(|b| *b == 0), "a freed unit reads as zero");
+                        }
+                    }
+                }
+            }
+            8 => disk.flush().unwrap(),
+            _ => {
+                let mut buf = vec![1; block];
+                if !disk.read_cached_at(&mut buf, offset).unwrap() {
+                    disk.read_at(&mut buf, offset).unwrap();
+                }
+                assert_eq!(buf, *held, "block {at} of thread {}", self.number);
+            }
+        }
+    }
+}
+
+fn read(disk: &dyn Disk, offset: u64, len: usize) -> Vec<u8> {
+    let mut buf = vec![1; len];
+    disk.read_at(&mut buf, offset).unwrap();
+    buf
+}
+
+/// Runs rounds of random operations, closing and opening in between, and compares all content after each.
+fn run(format: Format, options: &CreateOptions, rounds: u64, steps: u64) {
+    let seed = seed(format.name());
+    let env = TestEnvironment::shared();
+    let file = Arc::new(MemoryFile::default());
+    format.create(&*file, options, &*env).unwrap();
+    let mut owners: Vec<Owner> = Vec::new();
+    for round in 0..rounds {
+        let disk = format.open(Arc::clone(&file) as _, Access::ReadWrite, &env).unwrap();
+        let geometry = disk.geometry();
+        let block = u64::from(geometry.logical_block);
+        let unit = u64::from(geometry.allocation_unit);
+        let owner_of = |at: u64| {
+            if at * block < geometry.size / 2 / unit * unit {
+                at % THREADS
+            } else {
+                at * block / unit % THREADS
+            }
+        };
+        if owners.is_empty() {
+            owners = (0..THREADS)
+                .map(|number| Owner {
+                    number,
+                    generation: 0,
+                    random: Random::new(seed ^ number),
+                    model: (0..geometry.size / block)
+                        .filter(|at| owner_of(*at) == number)
+                        .map(|at| (at, vec![0; usize::try_from(block).unwrap()]))
+                        .collect(),
+                })
+                .collect();
+        }
+        let start = Barrier::new(owners.len());
+        thread::scope(|scope| {
+            for owner in &mut owners {
+                scope.spawn(|| {
+                    start.wait();
+                    (0..steps).for_each(|_| owner.step(&*disk));
+                });
+            }
+        });
+        let all = content(&*disk).unwrap();
+        for (at, held) in owners.iter().flat_map(|o| &o.model) {
+            let start = usize::try_from(at * block).unwrap();
+            assert_eq!(all[start..start + held.len()], held[..], "round {round}, block {at}");
+        }
+        disk.close().unwrap();
+        let shared: Arc<dyn BlockFile> = Arc::clone(&file) as _;
+        let report = format.check(&shared, false, &env).unwrap();
+        assert!(report.is_sound(), "round {round}: {:?}", report.findings);
+    }
+}
+
+#[test]
+fn a_raw_disk_holds_what_several_threads_wrote() {
+    run(Format::Raw, &CreateOptions::dynamic(200 * 512), 3, 400);
+}
+
+#[test]
+fn a_fixed_vhd_holds_what_several_threads_wrote() {
+    run(Format::Vhd, &CreateOptions::fixed(200 * 512), 3, 400);
+}
+
+#[test]
+fn a_dynamic_vhd_holds_what_several_threads_wrote_in_the_same_new_blocks() {
+    let options = CreateOptions { block_size: Some(16 << 10), ..CreateOptions::dynamic((1 << 20) + 1536) };
+    run(Format::Vhd, &options, 12, 1500);
+}
