@@ -6,6 +6,7 @@ use std::thread;
 
 use lunkeep_target::image::{Access, BlockFile, CreateOptions, Disk, Format, MemoryFile};
 use lunkeep_tests::crash::{content, stamp};
+use lunkeep_tests::faulty_file::FaultyFile;
 use lunkeep_tests::random::{Random, seed};
 use lunkeep_tests::test_environment::TestEnvironment;
 
@@ -153,4 +154,51 @@ fn a_fixed_vhd_holds_what_several_threads_wrote() {
 fn a_dynamic_vhd_holds_what_several_threads_wrote_in_the_same_new_blocks() {
     let options = CreateOptions { block_size: Some(16 << 10), ..CreateOptions::dynamic((1 << 20) + 1536) };
     run(Format::Vhd, &options, 12, 1500);
+}
+
+/// All threads write to the same new unit at the same moment, each to its own part, while the file is slow.
+fn race(format: Format, options: &CreateOptions, units: u64) {
+    let env = TestEnvironment::shared();
+    let file = MemoryFile::default();
+    format.create(&file, options, &*env).unwrap();
+    let file = Arc::new(FaultyFile::new(file));
+    let disk = format.open(Arc::clone(&file) as _, Access::ReadWrite, &env).unwrap();
+    file.fail(|_| {
+        thread::yield_now();
+        None
+    });
+    let geometry = disk.geometry();
+    let (block, unit) = (u64::from(geometry.logical_block), u64::from(geometry.allocation_unit));
+    assert!(unit / block >= THREADS && geometry.size / unit >= units);
+    let own = |unit_number: u64, thread: u64| unit_number * unit / block + thread;
+    let together = Barrier::new(usize::try_from(THREADS).unwrap());
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (disk, together, own) = (&disk, &together, &own);
+            scope.spawn(move || {
+                for number in 0..units {
+                    let at = own(number, thread);
+                    let bytes = stamp(at, thread, usize::try_from(block).unwrap());
+                    together.wait();
+                    disk.write_at(&[IoSlice::new(&bytes)], at * block).unwrap();
+                    assert_eq!(
+                        read(&**disk, at * block, bytes.len()),
+                        bytes,
+                        "unit {number}, thread {thread}"
+                    );
+                }
+            });
+        }
+    });
+    for (number, thread) in (0..units).flat_map(|n| (0..THREADS).map(move |t| (n, t))) {
+        let at = own(number, thread);
+        let bytes = stamp(at, thread, usize::try_from(block).unwrap());
+        assert_eq!(read(&*disk, at * block, bytes.len()), bytes, "unit {number}, thread {thread}");
+    }
+}
+
+#[test]
+fn writers_that_meet_in_a_new_vhd_block_all_keep_their_data() {
+    let options = CreateOptions { block_size: Some(4096), ..CreateOptions::dynamic(1 << 20) };
+    race(Format::Vhd, &options, 256);
 }

@@ -72,22 +72,21 @@ fn open_dynamic(file: Arc<dyn BlockFile>, found: &Found, access: Access) -> Resu
     let mut len = found.len;
     if access == Access::ReadWrite {
         len = shape.file_len(shape.slot_after(end));
-        put_in_order(&*file, found, end, len).map_err(|e| OpenError::io(Format::Vhd, "footer", e))?;
+        put_in_order(&*file, found, len).map_err(|e| OpenError::io(Format::Vhd, "footer", e))?;
     }
     let space = Space::new(shape, found.footer.clone(), end, len, &layout.survey.gaps);
     Ok(Arc::new(DynamicDisk::new(file, layout, space, access)))
 }
 
-/// Makes the file end as our own do: nothing but the footer behind the last block, so that all that comes behind is a
-/// hole. What lies there after a crash may be payload of blocks that never got an entry. The copy at the start is good
-/// at every moment in which the footer at the end is not.
-fn put_in_order(file: &dyn BlockFile, found: &Found, end: u64, len: u64) -> io::Result<()> {
+/// Makes the file end as our own do: behind the last block only the footer, in the bitmap of the block that comes next, so
+/// that the payload of all new blocks is a hole. What lies there after a crash may be payload of blocks that never got an
+/// entry. The copy at the start is good at every moment in which the footer at the end is not.
+fn put_in_order(file: &dyn BlockFile, found: &Found, len: u64) -> io::Result<()> {
     if found.copy.as_ref() != Ok(&found.footer) {
         file.write_all_at(found.footer.bytes(), 0)?;
         file.sync_data()?;
     }
     if found.place != Place::End || found.len != len {
-        file.set_len(end)?;
         file.set_len(len)?;
         file.write_all_at(found.footer.bytes(), len - footer::FOOTER_LEN as u64)?;
         file.sync_data()?;
