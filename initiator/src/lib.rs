@@ -3,4 +3,5 @@
 pub mod cli;
 pub mod commands;
 pub mod engine;
+pub mod limits;
 pub mod session;

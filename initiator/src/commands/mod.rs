@@ -1,1 +1,5 @@
 //! Typed SCSI operations on a LUN.
+
+mod request;
+
+pub use request::{Completion, Request, Transfer};
