@@ -47,6 +47,7 @@ pub const TASKS_PER_UNIT_MAX: usize = 4096;
 /// Nexuses whose unit attentions a logical unit keeps, those that are away included. An initiator that logs in again and again
 /// under new names must not fill the memory; 64 nodes with 16 paths each fit.
 pub const NEXUSES_REMEMBERED_MAX: usize = 1024;
+
 /// Tags of aborted R2Ts that a session remembers, so that data still on its way for them is dropped and not refused. A peer
 /// has at most MaxOutstandingR2T of them per aborted task; older ones than this have long arrived.
 pub const STALE_TRANSFER_TAGS_MAX: usize = 1024;
@@ -56,3 +57,6 @@ pub const REQUESTS_PER_SESSION_MAX: usize = 32;
 
 /// Immediate SCSI commands of one session at a time: the command window does not bound them (RFC 7143 §4.2.2.1).
 pub const IMMEDIATE_COMMANDS_MAX: usize = 16;
+
+/// Smallest memory for the data of one session: less would not hold one large command beside small ones.
+pub const SESSION_MEMORY_MIN: u32 = 16 << 20;

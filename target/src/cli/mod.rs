@@ -5,17 +5,29 @@
 
 pub mod exit;
 pub mod output;
+pub mod serve;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 
 /// Serves virtual disk images as iSCSI LUNs, and works on images.
 #[derive(Debug, Parser)]
 #[command(name = "lunkeep-target", version, max_term_width = 100)]
-pub struct Cli {}
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve images as LUNs of an iSCSI target until Ctrl-C.
+    Serve(serve::ServeArgs),
+}
 
 /// Runs `lunkeep-target` with the process's arguments. A wrong command line ends with [`Exit::Usage`].
 #[must_use]
@@ -27,9 +39,10 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Success }.into();
         }
     };
-    let Cli {} = cli;
-    output::note("no command given; see --help");
-    Exit::Usage.into()
+    match cli.command {
+        Command::Serve(args) => serve::run(&args),
+    }
+    .into()
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn names(authentication: &Authentication) -> Option<(&str, Option<&str>)> {
 }
 
 fn open_iscsi(c: &Connection<'_>) -> Vec<String> {
-    let Connection { portal, target, .. } = *c;
+    let (portal, target) = (shell(c.portal), c.target);
     let discover = format!("sudo iscsiadm -m discoverydb -t sendtargets -p {portal}");
     let node = format!("sudo iscsiadm -m node -T {target} -p {portal}");
     let mut lines = Vec::new();

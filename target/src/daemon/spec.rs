@@ -10,6 +10,7 @@ use lunkeep_common::limits::CHAP_SECRET_LEN_MIN;
 use lunkeep_common::name::{IscsiName, PortalGroupTag};
 use zeroize::Zeroizing;
 
+use crate::engine::config::Settings;
 use crate::image::{Allocation, Format};
 use crate::limits::{CHAP_SECRET_LEN_MAX, SERIAL_LEN_MAX};
 use crate::store::StateLocation;
@@ -30,6 +31,8 @@ pub struct ServeSpec {
     pub targets: Vec<TargetSpec>,
     /// Who may ask which targets there are.
     pub discovery: Authentication,
+    /// Bounds and timeouts of all sessions.
+    pub settings: Settings,
     /// What a person should know and nobody asked for, in sentences.
     pub notes: Vec<String>,
 }

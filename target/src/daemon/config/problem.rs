@@ -158,6 +158,7 @@ fn explain(text: &str, at: Option<Range<usize>>, message: &str) -> Problem {
     }
     let message = message.trim_end().replace('\n', ", ");
     let message = message.replace("expected u16", "expected a number from 0 to 65535");
+    let message = message.replace("expected u32", "expected a number from 0 to 4294967295");
     let key = at.as_ref().and_then(|at| key_of_value_at(text, at.start));
     let message = key.map_or(message.clone(), |key| format!("key `{key}`: {message}"));
     Problem::new(at, message, "")

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use lunkeep_common::limits::KEY_VALUE_LEN_MAX;
 use lunkeep_common::name::{IscsiName, PortalGroupTag};
@@ -12,13 +13,15 @@ use lunkeep_common::scsi::Lun as WireLun;
 
 use super::problem::Problem;
 use super::secret;
-use super::tables::{At, Chap, File, Initiator, Lun, LunMap, Portal, Target};
+use super::tables::{At, Chap, File, Initiator, Limits, Lun, LunMap, Portal, Target};
 use crate::daemon::size;
 use crate::daemon::spec::{
     Access, Authentication, CreateSpec, Credential, LunSpec, LunView, PortalSpec, ServeSpec, TargetSpec,
     default_portals, parse_listen,
 };
+use crate::engine::config::Settings;
 use crate::image::Allocation;
+use crate::limits::SESSION_MEMORY_MIN;
 use crate::store::StateLocation;
 
 /// Checks the tables. Relative paths start at `folder`.
@@ -85,8 +88,52 @@ impl Resolver<'_> {
             Some(state) => StateLocation::Folder(self.folder.join(state.get_ref())),
             None => StateLocation::BesideImage,
         };
+        let settings = self.settings(&file.limits.unwrap_or_default());
         let notes = std::mem::take(&mut self.notes);
-        ServeSpec { portals, default_portals: default_are_used, state, targets, discovery, notes }
+        ServeSpec { portals, default_portals: default_are_used, state, targets, discovery, settings, notes }
+    }
+
+    fn settings(&mut self, table: &Limits) -> Settings {
+        let mut settings = Settings::default();
+        if let Some(sessions) = self.within(table.sessions.as_ref(), 1..=65535) {
+            settings.sessions_max = sessions as usize;
+        }
+        if let Some(depth) = self.within(table.queue_depth.as_ref(), 1..=4096) {
+            settings.session.queue_depth = depth;
+        }
+        if let Some(memory) = &table.session_memory {
+            let bytes = self.keep(memory.span(), size::parse(memory.get_ref()));
+            match bytes.map(u32::try_from) {
+                Some(Ok(bytes)) if bytes >= SESSION_MEMORY_MIN => settings.session_buffer_bytes = bytes,
+                Some(_) => self.problem(memory.span(), "the memory of a session is 16M to 4095M", ""),
+                None => {}
+            }
+        }
+        let times = [
+            (&table.login_timeout, &mut settings.login_timeout),
+            (&table.ping_interval, &mut settings.session.ping_interval),
+            (&table.ping_timeout, &mut settings.session.ping_timeout),
+            (&table.drain_timeout, &mut settings.drain_timeout),
+        ];
+        for (seconds, setting) in times {
+            if let Some(seconds) = self.within(seconds.as_ref(), 1..=3600) {
+                *setting = Duration::from_secs(seconds.into());
+            }
+        }
+        settings
+    }
+
+    fn within(&mut self, value: Option<&At<u32>>, range: RangeInclusive<u32>) -> Option<u32> {
+        let value = value?;
+        let inside = range.contains(value.get_ref());
+        if !inside {
+            self.problem(
+                value.span(),
+                format!("this is a number from {} to {}", range.start(), range.end()),
+                "",
+            );
+        }
+        inside.then_some(*value.get_ref())
     }
 
     fn portals(&mut self, tables: &[Portal]) -> Vec<PortalSpec> {

@@ -11,10 +11,22 @@ use toml::Spanned;
 pub type At<T> = Spanned<T>;
 
 /// Every table with its keys, in the order of the documentation.
-pub const KEYS: [(&str, &[&str]); 8] = [
-    ("", &["state", "portal", "discovery", "target"]),
+pub const KEYS: [(&str, &[&str]); 9] = [
+    ("", &["state", "portal", "discovery", "limits", "target"]),
     ("portal", &["listen", "announce", "group"]),
     ("discovery", &["chap", "mutual_chap"]),
+    (
+        "limits",
+        &[
+            "sessions",
+            "queue_depth",
+            "session_memory",
+            "login_timeout",
+            "ping_interval",
+            "ping_timeout",
+            "drain_timeout",
+        ],
+    ),
     ("target", &["name", "alias", "lun", "chap", "mutual_chap", "initiator"]),
     ("target.lun", &["number", "path", "format", "size", "fixed", "block_size", "read_only", "serial"]),
     ("target.initiator", &["name", "luns"]),
@@ -33,6 +45,8 @@ pub struct File {
     pub portal: Vec<Portal>,
     /// Who may ask for targets.
     pub discovery: Option<Discovery>,
+    /// Bounds and timeouts.
+    pub limits: Option<Limits>,
     /// What is served.
     #[serde(default)]
     pub target: Vec<Target>,
@@ -59,6 +73,26 @@ pub struct Discovery {
     pub chap: Vec<At<Chap>>,
     /// The target's own proof in discovery sessions.
     pub mutual_chap: Option<At<Chap>>,
+}
+
+/// `[limits]`; times are in seconds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Sessions at one time.
+    pub sessions: Option<At<u32>>,
+    /// Commands outstanding in one session.
+    pub queue_depth: Option<At<u32>>,
+    /// Bytes of data held for one session.
+    pub session_memory: Option<At<String>>,
+    /// For a login to finish.
+    pub login_timeout: Option<At<u32>>,
+    /// Quiet time before a NOP-In.
+    pub ping_interval: Option<At<u32>>,
+    /// For the answer to a NOP-In.
+    pub ping_timeout: Option<At<u32>>,
+    /// For operations on the medium to end before an abort fails.
+    pub drain_timeout: Option<At<u32>>,
 }
 
 /// `[[target]]`

@@ -62,6 +62,19 @@ fn every_key_of_the_full_file_arrives() {
     );
     assert!(matches!(&spec.discovery, Authentication::Chap { users, mutual: Some(_) } if users.len() == 1));
 
+    let settings = &spec.settings;
+    assert_eq!(
+        (settings.sessions_max, settings.session.queue_depth, settings.session_buffer_bytes),
+        (64, 32, 16 << 20)
+    );
+    let times = [
+        settings.login_timeout,
+        settings.session.ping_interval,
+        settings.session.ping_timeout,
+        settings.drain_timeout,
+    ];
+    assert_eq!(times.map(|time| time.as_secs()), [5, 10, 6, 20]);
+
     let [cluster, open] = &spec.targets[..] else { panic!("two targets") };
     assert_eq!(cluster.name.as_ref().unwrap().as_str(), "iqn.2026-11.org.example:cluster");
     assert_eq!(cluster.alias.as_deref(), Some("Cluster disks"));
@@ -98,7 +111,7 @@ fn the_table_of_keys_is_what_the_file_accepts() {
     for (table, keys) in tables::KEYS {
         let header = match table {
             "" => String::new(),
-            "discovery" => "[discovery]\n".into(),
+            "discovery" | "limits" => format!("[{table}]\n"),
             "target.mutual_chap" => "[[target]]\n[target.mutual_chap]\n".into(),
             nested if nested.contains('.') => format!("[[target]]\n[[{nested}]]\n"),
             table => format!("[[{table}]]\n"),

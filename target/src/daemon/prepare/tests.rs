@@ -3,6 +3,7 @@
 use super::*;
 use crate::daemon::disk_flag::DiskFlag;
 use crate::daemon::spec::default_portals;
+use crate::engine::config::Settings;
 
 fn spec(folder: &Path, targets: &[(Option<&str>, &[&str])]) -> ServeSpec {
     let targets = targets.iter().map(|(name, disks)| TargetSpec {
@@ -25,6 +26,7 @@ fn spec(folder: &Path, targets: &[(Option<&str>, &[&str])]) -> ServeSpec {
         state: StateLocation::BesideImage,
         targets: targets.collect(),
         discovery: Authentication::None,
+        settings: Settings::default(),
         notes: Vec::new(),
     }
 }
