@@ -60,3 +60,31 @@ pub const IMMEDIATE_COMMANDS_MAX: usize = 16;
 
 /// Smallest memory for the data of one session: less would not hold one large command beside small ones.
 pub const SESSION_MEMORY_MIN: u32 = 16 << 20;
+
+/// Longest VHDX file that is made or accepted when its log asks for a length: a disk of 64 TiB with all its tables needs
+/// little more than half of that.
+pub const MAX_VHDX_FILE_LEN: u64 = 128 << 40;
+
+/// Longest VHDX log that is replayed. Programs write logs of 1 MiB; a ring can be 4 GiB and would take that to read.
+pub const MAX_VHDX_LOG_LEN: u64 = 256 << 20;
+
+/// Pages of 4 KiB that a read-only open of a VHDX file holds in memory for a log that was not replayed: 64 MiB.
+pub const MAX_VHDX_OVERLAY_PAGES: usize = 16 << 10;
+
+/// Clean pages of 4 KiB of a VHDX block allocation table that are kept in memory: 16 MiB, the whole table of a disk of
+/// 64 TiB with 32 MiB blocks.
+pub const MAX_VHDX_BAT_PAGES: usize = 4 << 10;
+
+/// Changed pages of a VHDX block allocation table at which a write flushes first: 4 MiB, and as much again for their images.
+pub const MAX_VHDX_DIRTY_PAGES: usize = 1 << 10;
+
+/// Unmapped blocks of a VHDX file that wait to become free, at which an unmap flushes first.
+pub const MAX_VHDX_FREED: usize = 4 << 10;
+
+/// Free places of a VHDX file that are remembered for new blocks: 8 MiB. Places beyond that are given back to the host,
+/// but not used again before the image is compacted.
+pub const MAX_VHDX_FREE_PLACES: usize = 1 << 20;
+
+/// Longest block allocation table of a VHDX file that is read as a whole to find the end of the last block: 16 MiB. With a
+/// longer one, new blocks keep clear of the end of the file by one block.
+pub const MAX_VHDX_BAT_SCAN: u64 = 16 << 20;

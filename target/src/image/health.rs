@@ -50,6 +50,12 @@ impl Health {
         self.access
     }
 
+    /// Whether the disk takes no more writes because one of metadata failed.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
     /// From now on the disk takes no writes: metadata, or what a sync left of it, is in an unknown state.
     pub fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
