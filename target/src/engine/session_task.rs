@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::media;
 use super::server::Shared;
+use super::task_management;
 use super::unit::{Ended, LunView, Unit, resolve};
 use crate::device::{Command, Completion, MediaFailure, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
 use crate::image::DiskError;
@@ -90,14 +91,7 @@ impl SessionHandle {
                 Some(Event::DataOut { task, lun, data }) => self.data_out(task, lun, data),
                 Some(Event::Abandon { task, lun }) => self.abandon(task, lun),
                 Some(Event::TaskManagement { cid, itt, function, scope }) => {
-                    let (session, shared) = (self.clone(), shared.clone());
-                    shared.clone().tasks.spawn(async move {
-                        let response =
-                            super::task_management::carry_out(&shared, &session, function, scope).await;
-                        session.lock().task_management_done(cid, itt, response);
-                        session.wake.notify_one();
-                        super::task_management::after_response(&shared, &session, function, response);
-                    });
+                    task_management::start(shared, self, cid, itt, function, scope);
                 }
                 Some(Event::Logout { cid, itt, .. }) => self.log_out(shared, cid, itt),
             }
@@ -222,7 +216,7 @@ impl SessionHandle {
         for unit in self.luns.values() {
             ended.merge(unit.abort(|unit| unit.detach(self.nexus)));
         }
-        super::task_management::settle(shared, ended).await
+        task_management::settle(shared, task_management::drop_gone(shared, ended)).await
     }
 }
 

@@ -2,27 +2,40 @@
 
 use std::sync::Arc;
 
+use lunkeep_common::name::Cid;
+use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::task_management::{TaskManagementFunction, TaskManagementResult};
 
 use super::server::Shared;
 use super::session_task::SessionHandle;
-use super::unit::{Ended, resolve};
+use super::unit::{Draining, Ended, resolve};
 use crate::device::{AbortedTask, Reset, TaskId};
 use crate::session::{ManagementScope, TaskHandle, TaskResult};
 
-/// Carries a function out. It is answered when no task that it ended can touch the medium any more.
-pub(super) async fn carry_out(
-    shared: &Shared,
+/// Begins a function: aborts what it is about now, in the order in which the request arrived, and answers when no task that
+/// it ended can touch the medium any more.
+pub(super) fn start(
+    shared: &Arc<Shared>,
     session: &Arc<SessionHandle>,
+    cid: Cid,
+    itt: InitiatorTaskTag,
     function: TaskManagementFunction,
     scope: ManagementScope,
-) -> TaskManagementResult {
-    let Some(ended) = abort(session, function, scope) else { return TaskManagementResult::LunDoesNotExist };
-    if settle(shared, ended).await {
-        TaskManagementResult::FunctionComplete
-    } else {
-        TaskManagementResult::Rejected
-    }
+) {
+    let ended = abort(session, function, scope).map(|ended| drop_gone(shared, ended));
+    let (session, shared) = (session.clone(), shared.clone());
+    shared.clone().tasks.spawn(async move {
+        let response = match ended {
+            None => TaskManagementResult::LunDoesNotExist,
+            Some(draining) => {
+                let settled = settle(&shared, draining).await;
+                if settled { TaskManagementResult::FunctionComplete } else { TaskManagementResult::Rejected }
+            }
+        };
+        session.lock().task_management_done(cid, itt, response);
+        session.wake.notify_one();
+        after_response(&shared, &session, function, response);
+    });
 }
 
 /// Aborts what the function is about; `None` when its LUN does not exist.
@@ -62,11 +75,16 @@ fn abort(
     Some(ended)
 }
 
-/// Waits for tasks to leave the medium, and drops all ended tasks from their sessions. False when that took too long.
-pub(super) async fn settle(shared: &Shared, ended: Ended) -> bool {
+/// Drops the tasks that are over from their sessions. What remains is for [`settle`].
+pub(super) fn drop_gone(shared: &Shared, ended: Ended) -> Draining {
     ended.gone.iter().for_each(|task| drop_task(shared, task));
+    ended.draining
+}
+
+/// Waits for tasks to leave the medium, and drops them from their sessions. False when that took too long.
+pub(super) async fn settle(shared: &Shared, draining: Draining) -> bool {
     let waiting = async {
-        for (task, left) in ended.draining {
+        for (task, left) in draining {
             // An error means that the sender is gone with its unit, and then so is the task.
             let _ = left.await;
             drop_task(shared, &task);
@@ -89,7 +107,7 @@ fn drop_task(shared: &Shared, aborted: &AbortedTask) {
 }
 
 /// TARGET COLD RESET ends every session of the target once it is answered (RFC 7143 §11.5.1).
-pub(super) fn after_response(
+fn after_response(
     shared: &Arc<Shared>,
     session: &Arc<SessionHandle>,
     function: TaskManagementFunction,

@@ -21,13 +21,16 @@ pub(super) struct Unit {
 /// What a session sees: LUN number to logical unit.
 pub(super) type LunView = BTreeMap<u16, Arc<Unit>>;
 
+/// Tasks whose operation on the medium is still running.
+pub(super) type Draining = Vec<(AbortedTask, oneshot::Receiver<()>)>;
+
 /// Tasks that an abort ended, and those whose operation on the medium must be waited for.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     /// Their sessions can drop them at once.
     pub(super) gone: Vec<AbortedTask>,
     /// Each is over when its receiver ends.
-    pub(super) draining: Vec<(AbortedTask, oneshot::Receiver<()>)>,
+    pub(super) draining: Draining,
 }
 
 impl Ended {

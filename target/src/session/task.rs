@@ -78,14 +78,8 @@ impl Task {
             return;
         }
         let in_length = result.data_in.iter().map(|part| part.len() as u64).sum::<u64>();
-        // A write that failed moved nothing that counts; one that did not took `out_length` (RFC 7143 §11.4.5).
-        let out_length = if result.status == Status::Good {
-            self.out_length
-        } else {
-            self.out_length.min(u64::from(self.expected_out))
-        };
         let in_residual = residual(self.expected_in, in_length);
-        let out_residual = residual(self.expected_out, out_length);
+        let out_residual = residual(self.expected_out, self.out_length);
         let (residual, bidirectional_residual) = match (self.read, self.write) {
             (true, true) => (out_residual, in_residual),
             (_, true) => (out_residual, Residual::None),
