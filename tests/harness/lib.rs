@@ -7,6 +7,7 @@ pub mod content;
 pub mod crash;
 pub mod crash_file;
 pub mod faulty_file;
+pub mod cunit;
 pub mod foreign;
 pub mod fuzz;
 pub mod process;
