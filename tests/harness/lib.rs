@@ -6,8 +6,8 @@
 pub mod content;
 pub mod crash;
 pub mod crash_file;
-pub mod faulty_file;
 pub mod cunit;
+pub mod faulty_file;
 pub mod foreign;
 pub mod fuzz;
 pub mod process;
