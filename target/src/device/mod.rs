@@ -33,3 +33,6 @@ pub use nexus::Nexus;
 pub use step::{Command, Completion, NexusId, Step, TaskId};
 pub use task_set::{Aborted, AbortedTask};
 pub use unit::{LogicalUnit, Reset};
+
+#[cfg(test)]
+mod tests;
