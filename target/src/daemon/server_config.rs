@@ -58,14 +58,14 @@ fn map(view: &LunView) -> Option<std::collections::BTreeMap<u16, u16>> {
 fn lun_config(number: u16, lun: &PreparedLun) -> LunConfig {
     let geometry = lun.disk.geometry();
     // The revision level has room for four characters.
-    let revision = env!("CARGO_PKG_VERSION").chars().take(4).collect();
+    let revision: String = env!("CARGO_PKG_VERSION").chars().take(4).collect();
     let unit = LogicalUnitConfig {
         identity: Identity {
             naa: lun.naa.to_bytes().to_vec(),
             serial: lun.serial.clone(),
             vendor: VENDOR.into(),
             product: PRODUCT.into(),
-            revision,
+            revision: revision.trim_end_matches('.').to_owned(),
         },
         medium: MediumShape {
             size: geometry.size,

@@ -58,7 +58,7 @@ pub enum TargetLoginError {
         value: String,
     },
     /// A key of the first request came later.
-    #[error("{key} belongs to the first login request")]
+    #[error("{key} changed after the first login request")]
     LateIdentity {
         /// The key.
         key: Key,

@@ -282,12 +282,16 @@ impl TargetLogin {
             _ => Phase::Operational,
         };
         let mut reply = Pairs::new();
-        if self.admitted.is_none() {
-            self.admit(policy, header, text, &mut reply)?;
-        } else {
-            identity::check_unchanged(text)?;
-        }
-        let received = self.negotiation.receive(phase, text)?;
+        let received = match &self.admitted {
+            None => {
+                self.admit(policy, header, text, &mut reply)?;
+                self.negotiation.receive(phase, text)?
+            }
+            Some(admitted) => {
+                let text = identity::without_repetition(&admitted.identity, text)?;
+                self.negotiation.receive(phase, &text)?
+            }
+        };
         if phase == Phase::Security {
             reply.append(self.authenticate(&received.authentication)?);
         }
