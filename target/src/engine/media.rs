@@ -112,8 +112,9 @@ fn write_same(
     Ok(MediaReply::Done)
 }
 
+/// LBPRZ is one: what was unmapped reads as zero, also where the medium cannot give the space back (SBC-3 §4.7.4.4).
 fn unmap(disk: &dyn Disk, ranges: &[(u64, u64)]) -> Result<MediaReply, DiskError> {
-    ranges.iter().try_for_each(|&(offset, len)| disk.unmap(offset, len))?;
+    ranges.iter().try_for_each(|&(offset, len)| disk.write_zeroes(offset, len, true))?;
     Ok(MediaReply::Done)
 }
 
