@@ -33,7 +33,8 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// `N` bytes of printable ASCII, padded with spaces on the right (SPC-4 §4.3.1). Other characters become `?`, what does not
 /// fit is left out.
-pub(crate) fn ascii<const N: usize>(text: &str) -> [u8; N] {
+#[must_use]
+pub fn ascii_field<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [b' '; N];
     for (to, from) in field.iter_mut().zip(text.chars()) {
         *to = u8::try_from(from).ok().filter(|b| (0x20..=0x7e).contains(b)).unwrap_or(b'?');
@@ -64,8 +65,8 @@ mod tests {
 
     #[test]
     fn ascii_fields_are_padded_and_cleaned() {
-        assert_eq!(&ascii::<8>("LUNKEEP"), b"LUNKEEP ");
-        assert_eq!(&ascii::<4>("a\u{e9}\nbc"), b"a??b");
+        assert_eq!(&ascii_field::<8>("LUNKEEP"), b"LUNKEEP ");
+        assert_eq!(&ascii_field::<4>("a\u{e9}\nbc"), b"a??b");
         assert_eq!(text(b"LUNKEEP "), "LUNKEEP");
     }
 }

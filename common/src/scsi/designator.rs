@@ -1,6 +1,6 @@
 //! Designation descriptors: the names of a logical unit and of the ports that lead to it (SPC-4 §7.8.6.2).
 
-use super::bytes::{ascii, text, u16_at};
+use super::bytes::{ascii_field, text, u16_at};
 
 /// PROTOCOL IDENTIFIER of iSCSI (SPC-4 table 429).
 const PROTOCOL_ISCSI: u8 = 5;
@@ -59,7 +59,7 @@ impl Designation {
         // CODE SET: 1 binary, 2 ASCII, 3 UTF-8.
         let (code_set, kind, mut bytes) = match &self.designator {
             Designator::T10VendorId { vendor, identifier } => {
-                (2, 1, [ascii::<8>(vendor).as_slice(), identifier].concat())
+                (2, 1, [ascii_field::<8>(vendor).as_slice(), identifier].concat())
             }
             Designator::Naa(bytes) => (1, 3, bytes.clone()),
             Designator::RelativeTargetPort(port) => (1, 4, u32::from(*port).to_be_bytes().to_vec()),

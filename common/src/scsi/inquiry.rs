@@ -1,6 +1,6 @@
 //! Standard INQUIRY data (SPC-4 §6.6.2).
 
-use super::bytes::{ascii, text, u8_at, u16_at};
+use super::bytes::{ascii_field, text, u8_at, u16_at};
 
 /// PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +83,9 @@ impl StandardInquiry {
         out[5] = (self.target_port_groups & 3) << 4 | u8::from(self.protection);
         out[6] = u8::from(self.multi_port) << 4;
         out[7] = u8::from(self.command_queueing) << 1;
-        out[8..16].copy_from_slice(&ascii::<8>(&self.vendor));
-        out[16..32].copy_from_slice(&ascii::<16>(&self.product));
-        out[32..36].copy_from_slice(&ascii::<4>(&self.revision));
+        out[8..16].copy_from_slice(&ascii_field::<8>(&self.vendor));
+        out[16..32].copy_from_slice(&ascii_field::<16>(&self.product));
+        out[32..36].copy_from_slice(&ascii_field::<4>(&self.revision));
         for (field, version) in out[58..74].chunks_exact_mut(2).zip(&self.versions) {
             field.copy_from_slice(&version.to_be_bytes());
         }

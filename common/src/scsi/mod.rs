@@ -17,6 +17,7 @@ pub mod unmap;
 pub mod vpd;
 
 pub use asc::Asc;
+pub use bytes::ascii_field;
 pub use cdb::Cdb;
 pub use lun::Lun;
 pub use sense::{Sense, SenseFormat, SenseKey};

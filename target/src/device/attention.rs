@@ -5,8 +5,6 @@
 //! remembered is bounded; one that was forgotten is told POWER ON, RESET, OR BUS DEVICE RESET OCCURRED, which stands for
 //! everything it may have missed.
 
-use std::collections::HashMap;
-
 use lunkeep_common::name::{InitiatorPort, TargetPort};
 use lunkeep_common::scsi::Asc;
 
@@ -28,8 +26,9 @@ fn rank(asc: Asc) -> u8 {
 }
 
 /// Conditions of one nexus, in the order in which they are reported.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pending {
+    nexus: NexusValue,
     queue: Vec<Asc>,
     /// Live sessions of this nexus: more than one only while one replaces another.
     sessions: u32,
@@ -38,6 +37,11 @@ struct Pending {
 }
 
 impl Pending {
+    /// A nexus that is not remembered: it is told of the power-on.
+    fn new(nexus: NexusValue) -> Self {
+        Self { nexus, queue: vec![Asc::POWER_ON_RESET], sessions: 0, seen: 0 }
+    }
+
     fn establish(&mut self, asc: Asc) {
         // A condition of higher precedence stands for the resets and losses below it (SAM-5 §6.2).
         let reset = |other: Asc| rank(other) < 5;
@@ -54,65 +58,77 @@ impl Pending {
     }
 }
 
+/// Where the conditions of an attached nexus are; it stays true until the last session of that nexus is detached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(usize);
+
 /// Conditions of all nexuses.
 #[derive(Debug, Default)]
 pub(super) struct UnitAttentions {
-    nexuses: HashMap<NexusValue, Pending>,
+    /// Commands find their nexus by number; names are compared only when a session comes.
+    slots: Vec<Pending>,
     clock: u64,
 }
 
 impl UnitAttentions {
     /// A session of this nexus begins. A nexus that is not remembered is told of the power-on.
-    pub(super) fn attach(&mut self, nexus: &NexusValue) {
+    pub(super) fn attach(&mut self, nexus: NexusValue) -> Slot {
         self.clock += 1;
-        let clock = self.clock;
-        if !self.nexuses.contains_key(nexus) {
-            self.make_room();
-            let first = Pending { queue: vec![Asc::POWER_ON_RESET], ..Pending::default() };
-            self.nexuses.insert(nexus.clone(), first);
-        }
-        if let Some(pending) = self.nexuses.get_mut(nexus) {
-            pending.sessions += 1;
-            pending.seen = clock;
-        }
+        let at = self.slots.iter().position(|pending| pending.nexus == nexus).unwrap_or_else(|| {
+            let new = Pending::new(nexus);
+            match self.room() {
+                Some(at) => {
+                    self.slots[at] = new;
+                    at
+                }
+                None => {
+                    self.slots.push(new);
+                    self.slots.len() - 1
+                }
+            }
+        });
+        let pending = &mut self.slots[at];
+        pending.sessions += 1;
+        pending.seen = self.clock;
+        Slot(at)
     }
 
     /// A session of this nexus ended: I_T nexus loss (SAM-5 §6.3.4).
-    pub(super) fn detach(&mut self, nexus: &NexusValue) {
-        if let Some(pending) = self.nexuses.get_mut(nexus) {
+    pub(super) fn detach(&mut self, slot: Slot) {
+        if let Some(pending) = self.slots.get_mut(slot.0) {
             pending.sessions = pending.sessions.saturating_sub(1);
             pending.establish(Asc::NEXUS_LOSS);
         }
     }
 
-    /// Forgets the nexus that has been away for longest when there is no more room. Live ones are never forgotten: their
-    /// number has its own limit.
-    fn make_room(&mut self) {
-        if self.nexuses.len() < NEXUSES_REMEMBERED_MAX {
-            return;
+    /// The place of the nexus that has been away for longest, to be forgotten, when there is no more room. Live ones are never
+    /// forgotten: their number has its own limit.
+    fn room(&self) -> Option<usize> {
+        if self.slots.len() < NEXUSES_REMEMBERED_MAX {
+            return None;
         }
-        let away = self.nexuses.iter().filter(|(_, pending)| pending.sessions == 0);
-        if let Some(oldest) = away.min_by_key(|(_, pending)| pending.seen).map(|(nexus, _)| nexus.clone()) {
-            self.nexuses.remove(&oldest);
-        }
+        let away = self.slots.iter().enumerate().filter(|(_, pending)| pending.sessions == 0);
+        away.min_by_key(|(_, pending)| pending.seen).map(|(at, _)| at)
     }
 
     /// Queues a condition for every remembered nexus that `applies` names.
-    pub(super) fn establish(&mut self, asc: Asc, applies: impl Fn(&NexusValue) -> bool) {
-        for (_, pending) in self.nexuses.iter_mut().filter(|(nexus, _)| applies(nexus)) {
-            pending.establish(asc);
+    pub(super) fn establish(&mut self, asc: Asc, applies: impl Fn(Slot) -> bool) {
+        for (at, pending) in self.slots.iter_mut().enumerate() {
+            if applies(Slot(at)) {
+                pending.establish(asc);
+            }
         }
     }
 
     /// Takes the condition that the nexus must be told of next.
-    pub(super) fn take(&mut self, nexus: &NexusValue) -> Option<Asc> {
-        let pending = self.nexuses.get_mut(nexus)?;
-        (!pending.queue.is_empty()).then(|| pending.queue.remove(0))
+    pub(super) fn take(&mut self, slot: Slot) -> Option<Asc> {
+        let queue = &mut self.slots.get_mut(slot.0)?.queue;
+        (!queue.is_empty()).then(|| queue.remove(0))
     }
 
     /// Clears one condition without reporting it.
-    pub(super) fn clear(&mut self, nexus: &NexusValue, asc: Asc) {
-        if let Some(pending) = self.nexuses.get_mut(nexus) {
+    pub(super) fn clear(&mut self, slot: Slot, asc: Asc) {
+        if let Some(pending) = self.slots.get_mut(slot.0) {
             pending.queue.retain(|&other| other != asc);
         }
     }
@@ -132,15 +148,15 @@ mod tests {
         )
     }
 
-    fn all(attentions: &mut UnitAttentions, nexus: &NexusValue) -> Vec<Asc> {
-        std::iter::from_fn(|| attentions.take(nexus)).collect()
+    fn all(attentions: &mut UnitAttentions, slot: Slot) -> Vec<Asc> {
+        std::iter::from_fn(|| attentions.take(slot)).collect()
     }
 
     #[test]
     fn conditions_come_in_the_order_of_precedence_and_once_each() {
-        let (mut attentions, nexus) = (UnitAttentions::default(), nexus(1));
-        attentions.attach(&nexus);
-        assert_eq!(all(&mut attentions, &nexus), [Asc::POWER_ON_RESET]);
+        let mut attentions = UnitAttentions::default();
+        let slot = attentions.attach(nexus(1));
+        assert_eq!(all(&mut attentions, slot), [Asc::POWER_ON_RESET]);
         for asc in [
             Asc::REPORTED_LUNS_CHANGED,
             Asc::NEXUS_LOSS,
@@ -150,51 +166,63 @@ mod tests {
             attentions.establish(asc, |_| true);
         }
         let expected = [Asc::NEXUS_LOSS, Asc::REPORTED_LUNS_CHANGED, Asc::CAPACITY_DATA_CHANGED];
-        assert_eq!(all(&mut attentions, &nexus), expected);
+        assert_eq!(all(&mut attentions, slot), expected);
     }
 
     #[test]
     fn a_greater_reset_stands_for_the_lesser_ones() {
-        let (mut attentions, nexus) = (UnitAttentions::default(), nexus(1));
-        attentions.attach(&nexus);
+        let mut attentions = UnitAttentions::default();
+        let slot = attentions.attach(nexus(1));
         attentions.establish(Asc::BUS_DEVICE_RESET, |_| true);
-        assert_eq!(all(&mut attentions, &nexus), [Asc::POWER_ON_RESET]);
+        assert_eq!(all(&mut attentions, slot), [Asc::POWER_ON_RESET]);
         for asc in [Asc::NEXUS_LOSS, Asc::MODE_PARAMETERS_CHANGED, Asc::BUS_DEVICE_RESET] {
             attentions.establish(asc, |_| true);
         }
-        assert_eq!(all(&mut attentions, &nexus), [Asc::BUS_DEVICE_RESET, Asc::MODE_PARAMETERS_CHANGED]);
+        assert_eq!(all(&mut attentions, slot), [Asc::BUS_DEVICE_RESET, Asc::MODE_PARAMETERS_CHANGED]);
         for asc in [Asc::MODE_PARAMETERS_CHANGED, Asc::POWER_ON_RESET] {
             attentions.establish(asc, |_| true);
         }
-        assert_eq!(all(&mut attentions, &nexus), [Asc::POWER_ON_RESET]);
+        assert_eq!(all(&mut attentions, slot), [Asc::POWER_ON_RESET]);
     }
 
     #[test]
     fn conditions_wait_for_a_nexus_that_is_away() {
-        let (mut attentions, nexus) = (UnitAttentions::default(), nexus(1));
-        attentions.attach(&nexus);
-        all(&mut attentions, &nexus);
-        attentions.detach(&nexus);
+        let mut attentions = UnitAttentions::default();
+        let slot = attentions.attach(nexus(1));
+        all(&mut attentions, slot);
+        attentions.detach(slot);
         attentions.establish(Asc::REGISTRATIONS_PREEMPTED, |_| true);
-        attentions.attach(&nexus);
-        assert_eq!(all(&mut attentions, &nexus), [Asc::NEXUS_LOSS, Asc::REGISTRATIONS_PREEMPTED]);
+        assert_eq!(attentions.attach(nexus(1)), slot);
+        assert_eq!(all(&mut attentions, slot), [Asc::NEXUS_LOSS, Asc::REGISTRATIONS_PREEMPTED]);
     }
 
     #[test]
     fn the_oldest_absent_nexus_is_forgotten_and_starts_anew() {
         let mut attentions = UnitAttentions::default();
         let limit = u32::try_from(NEXUSES_REMEMBERED_MAX).unwrap();
-        for number in 0..limit {
-            attentions.attach(&nexus(number));
-            all(&mut attentions, &nexus(number));
+        let slots: Vec<_> = (0..limit).map(|number| attentions.attach(nexus(number))).collect();
+        for &slot in &slots {
+            all(&mut attentions, slot);
         }
-        attentions.detach(&nexus(5));
-        attentions.detach(&nexus(3));
-        attentions.attach(&nexus(limit));
-        assert_eq!(attentions.nexuses.len(), NEXUSES_REMEMBERED_MAX);
-        assert_eq!(attentions.take(&nexus(3)), None, "forgotten: it was attached before 5");
-        assert_eq!(attentions.take(&nexus(5)), Some(Asc::NEXUS_LOSS));
-        attentions.attach(&nexus(3));
-        assert_eq!(all(&mut attentions, &nexus(3)), [Asc::POWER_ON_RESET]);
+        attentions.detach(slots[5]);
+        attentions.detach(slots[3]);
+        let new = attentions.attach(nexus(limit));
+        assert_eq!((new, attentions.slots.len()), (slots[3], NEXUSES_REMEMBERED_MAX), "attached before 5");
+        assert_eq!(all(&mut attentions, new), [Asc::POWER_ON_RESET]);
+        assert_eq!(all(&mut attentions, slots[5]), [Asc::NEXUS_LOSS]);
+        let back = attentions.attach(nexus(3));
+        assert_eq!(all(&mut attentions, back), [Asc::POWER_ON_RESET], "what it missed is unknown");
+    }
+
+    #[test]
+    fn a_nexus_that_is_attached_is_not_forgotten_however_many_come() {
+        let mut attentions = UnitAttentions::default();
+        let limit = u32::try_from(NEXUSES_REMEMBERED_MAX).unwrap();
+        for number in 0..=limit {
+            let slot = attentions.attach(nexus(number));
+            all(&mut attentions, slot);
+        }
+        let again = attentions.attach(nexus(0));
+        assert_eq!(all(&mut attentions, again), []);
     }
 }

@@ -1,13 +1,14 @@
 //! The logical unit: nexuses, task set, unit attentions, and the way of a command through them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::scsi::opcode_table::{MediumAccess, Operation, OperationInfo};
 use lunkeep_common::scsi::{Asc, Cdb, Sense, SenseKey, Status};
 
-use super::attention::{NexusValue, UnitAttentions};
+use super::attention::{Slot, UnitAttentions};
 use super::commands::{self, Context, Next, Outcome};
 use super::config::{InvalidShape, LogicalUnitConfig};
 use super::media::{MediaFailure, MediaReply};
@@ -36,13 +37,20 @@ impl Reset {
     }
 }
 
+/// A nexus that is attached.
+#[derive(Clone, Debug)]
+struct Attached {
+    nexus: Arc<Nexus>,
+    slot: Slot,
+}
+
 /// A direct access block device.
 #[derive(Debug)]
 pub struct LogicalUnit {
     config: LogicalUnitConfig,
     /// START STOP UNIT stopped the medium.
     stopped: bool,
-    nexuses: HashMap<NexusId, Nexus>,
+    nexuses: HashMap<NexusId, Attached>,
     attentions: UnitAttentions,
     tasks: TaskSet,
 }
@@ -66,26 +74,26 @@ impl LogicalUnit {
 
     /// A nexus comes into being: a session logged in whose target has this logical unit.
     pub fn attach(&mut self, id: NexusId, nexus: Nexus) {
-        self.attentions.attach(&value(&nexus));
-        self.nexuses.insert(id, nexus);
+        let slot = self.attentions.attach((nexus.initiator.clone(), nexus.target.clone()));
+        self.nexuses.insert(id, Attached { nexus: Arc::new(nexus), slot });
     }
 
     /// I_T nexus loss (SAM-5 §6.3.4): its tasks are aborted, and when it comes back it is told so.
     pub fn detach(&mut self, id: NexusId) -> Aborted {
         let aborted = self.tasks.abort(|_, nexus| nexus == id, |_| None);
-        if let Some(nexus) = self.nexuses.remove(&id) {
-            self.attentions.detach(&value(&nexus));
+        if let Some(attached) = self.nexuses.remove(&id) {
+            self.attentions.detach(attached.slot);
         }
         aborted
     }
 
     /// A command arrives. A command of a nexus that is not attached (any more) is [`Step::Aborted`].
     pub fn begin(&mut self, command: Command<'_>) -> Step {
-        let Some(nexus) = self.nexuses.get(&command.nexus).cloned() else { return Step::Aborted };
+        let Some(attached) = self.nexuses.get(&command.nexus).cloned() else { return Step::Aborted };
         if let Some(status) = self.tasks.refusal(command.nexus) {
             return Step::Done(Completion { status, sense: None, data_in: Vec::new() });
         }
-        let outcome = self.process(&nexus, &command);
+        let outcome = self.process(&attached, &command);
         self.advance(command.task, command.nexus, outcome)
     }
 
@@ -136,8 +144,8 @@ impl LogicalUnit {
 
     /// Something changed that every nexus must be told of, except the one that caused it.
     pub fn establish_unit_attention(&mut self, asc: Asc, except: Option<NexusId>) {
-        let except = except.and_then(|id| self.nexuses.get(&id)).map(value);
-        self.attentions.establish(asc, |nexus| Some(nexus) != except.as_ref());
+        let except = except.and_then(|id| self.nexuses.get(&id)).map(|attached| attached.slot);
+        self.attentions.establish(asc, |slot| Some(slot) != except);
     }
 
     /// How many tasks there are, those that drain included.
@@ -160,18 +168,16 @@ impl LogicalUnit {
 
     fn tell_cleared(&mut self, by: NexusId, aborted: &Aborted) {
         let others = aborted.all().filter(|task| task.nexus != by);
-        let cleared: Vec<NexusValue> =
-            others.filter_map(|task| self.nexuses.get(&task.nexus)).map(value).collect();
-        self.attentions
-            .establish(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, |nexus| cleared.contains(nexus));
+        let slots = others.filter_map(|task| self.nexuses.get(&task.nexus)).map(|attached| attached.slot);
+        let cleared: Vec<Slot> = slots.collect();
+        self.attentions.establish(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, |slot| cleared.contains(&slot));
     }
 
     /// From a command to what comes next, in the order of SAM-5 §5.3.2: unit attentions before anything of the CDB.
-    fn process(&mut self, nexus: &Nexus, command: &Command<'_>) -> Outcome {
-        let nexus_value = value(nexus);
+    fn process(&mut self, Attached { nexus, slot }: &Attached, command: &Command<'_>) -> Outcome {
         let opcode = command.cdb.first().copied().unwrap_or(0);
         if !passes_unit_attention(opcode)
-            && let Some(asc) = self.attentions.take(&nexus_value)
+            && let Some(asc) = self.attentions.take(*slot)
         {
             return Err(Sense::unit_attention(asc));
         }
@@ -186,9 +192,9 @@ impl LogicalUnit {
         self.check_medium(info)?;
         let attention = match cdb {
             // REQUEST SENSE reports and clears it; REPORT LUNS clears the one that asks for it (SPC-4 §6.39, §6.33).
-            Cdb::RequestSense { .. } => self.attentions.take(&nexus_value),
+            Cdb::RequestSense { .. } => self.attentions.take(*slot),
             Cdb::ReportLuns { .. } => {
-                self.attentions.clear(&nexus_value, Asc::REPORTED_LUNS_CHANGED);
+                self.attentions.clear(*slot, Asc::REPORTED_LUNS_CHANGED);
                 None
             }
             _ => None,
@@ -243,10 +249,6 @@ impl LogicalUnit {
             }
         }
     }
-}
-
-fn value(nexus: &Nexus) -> NexusValue {
-    (nexus.initiator.clone(), nexus.target.clone())
 }
 
 /// Commands that are processed while a unit attention is pending, and leave it pending or report it in their own way

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use lunkeep_common::scsi::Sense;
 use lunkeep_common::scsi::designator::{Association, Designation, Designator};
 use lunkeep_common::scsi::inquiry::{Peripheral, StandardInquiry, version};
 use lunkeep_common::scsi::vpd::{
     self, BlockCharacteristics, BlockLimits, LogicalBlockProvisioning, ProvisioningType,
 };
+use lunkeep_common::scsi::{Sense, ascii_field};
 
 use super::super::config::{Identity, LogicalUnitConfig};
 use super::super::nexus::Nexus;
@@ -75,7 +75,7 @@ fn designations(identity: &Identity, nexus: &Nexus) -> Vec<Designation> {
         name
     });
     // The product keeps serial numbers of different products of a vendor apart (SPC-4 §7.8.6.4).
-    let vendor_specific = format!("{:16}{}", identity.product, identity.serial).into_bytes();
+    let vendor_specific = [&ascii_field::<16>(&identity.product), identity.serial.as_bytes()].concat();
     let vendor = identity.vendor.clone();
     let names = [
         (LogicalUnit, Designator::T10VendorId { vendor, identifier: vendor_specific }),

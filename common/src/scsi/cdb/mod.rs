@@ -1,7 +1,14 @@
 //! Command descriptor blocks: bytes to a typed command and back (SPC-4 §4.3, SBC-3 §5).
 //!
 //! [`Cdb::parse`] checks what the opcode table can check (operation code, service action, reserved bits). Values that are
-//! well formed but not supported or out of range are the device server's to judge. [`Cdb::encode`] is the initiator's side.
+//! well formed but not supported or out of range are the device server's to judge. [`Cdb::encode`] is the
+//! initiator's side.
+
+mod encode;
+#[cfg(test)]
+mod tests;
+
+pub use encode::FieldOverflow;
 
 use super::asc::Asc;
 use super::bytes::{u8_at, u16_at, u24_at, u32_at, u64_at};
@@ -217,18 +224,6 @@ impl From<CdbError> for Sense {
     }
 }
 
-/// A value does not fit the CDB form that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {value} does not fit in {name}; use a longer form of the command")]
-pub struct FieldOverflow {
-    /// The command.
-    pub name: &'static str,
-    /// The standard's name of the field.
-    pub field: &'static str,
-    /// The value.
-    pub value: u64,
-}
-
 impl Cdb {
     /// Reads a CDB. Bytes after the length of its operation code's group are padding and ignored (RFC 7143 §11.3.5).
     ///
@@ -349,209 +344,5 @@ impl Cdb {
                 allocation_length: u32_at(b, 6)?,
             },
         })
-    }
-
-    /// The command's row in the table; `None` for a form that the command does not have (VERIFY of six bytes).
-    #[must_use]
-    pub const fn operation(&self) -> Option<Operation> {
-        use Operation::*;
-        Some(match self {
-            Self::TestUnitReady => TestUnitReady,
-            Self::RequestSense { .. } => RequestSense,
-            Self::Inquiry { .. } => Inquiry,
-            Self::ModeSense(m) => match m.form {
-                Form::Six => ModeSense6,
-                Form::Ten => ModeSense10,
-                Form::Twelve | Form::Sixteen => return None,
-            },
-            Self::StartStopUnit { .. } => StartStopUnit,
-            Self::ReadCapacity10 => ReadCapacity10,
-            Self::ReadCapacity16 { .. } => ReadCapacity16,
-            Self::Read(t) => match t.form {
-                Form::Six => Read6,
-                Form::Ten => Read10,
-                Form::Twelve => Read12,
-                Form::Sixteen => Read16,
-            },
-            Self::Write(t) => match t.form {
-                Form::Six => Write6,
-                Form::Ten => Write10,
-                Form::Twelve => Write12,
-                Form::Sixteen => Write16,
-            },
-            Self::Verify(v) => match v.form {
-                Form::Six => return None,
-                Form::Ten => Verify10,
-                Form::Twelve => Verify12,
-                Form::Sixteen => Verify16,
-            },
-            Self::SynchronizeCache(s) => match s.form {
-                Form::Ten => SynchronizeCache10,
-                Form::Sixteen => SynchronizeCache16,
-                Form::Six | Form::Twelve => return None,
-            },
-            Self::WriteSame(w) => match w.form {
-                Form::Ten => WriteSame10,
-                Form::Sixteen => WriteSame16,
-                Form::Six | Form::Twelve => return None,
-            },
-            Self::Unmap { .. } => Unmap,
-            Self::ReportLuns { .. } => ReportLuns,
-            Self::ReportSupportedOperationCodes { .. } => ReportSupportedOperationCodes,
-            Self::ReportSupportedTaskManagementFunctions { .. } => ReportSupportedTaskManagementFunctions,
-        })
-    }
-
-    /// The CDB as it stands in a SCSI Command PDU: padded with zeros to sixteen bytes.
-    ///
-    /// # Errors
-    /// [`FieldOverflow`] when a value is too large for the form, or the command has no such form.
-    pub fn encode(&self) -> Result<[u8; 16], FieldOverflow> {
-        let no_form = FieldOverflow { name: "a CDB of this length", field: "command", value: 0 };
-        let info = self.operation().ok_or(no_form)?.info();
-        let mut out = Encoder { name: info.name, len: info.usage.len(), bytes: [0; 16] };
-        out.bytes[0] = info.opcode;
-        out.bytes[1] = info.service_action.unwrap_or(0);
-        match *self {
-            Self::TestUnitReady | Self::ReadCapacity10 => {}
-            Self::RequestSense { descriptor, allocation_length } => {
-                out.flag(1, 0, descriptor);
-                out.bytes[4] = allocation_length;
-            }
-            Self::Inquiry { vital_product_data, page_code, allocation_length } => {
-                out.flag(1, 0, vital_product_data);
-                out.bytes[2] = page_code;
-                out.put::<2>("ALLOCATION LENGTH", 3, allocation_length.into())?;
-            }
-            Self::ModeSense(m) => {
-                out.flag(1, 4, m.long_lba_accepted);
-                out.flag(1, 3, m.disable_block_descriptors);
-                out.bytes[2] = (m.page_control << 6) | (m.page & 0x3f);
-                out.bytes[3] = m.subpage;
-                match m.form {
-                    Form::Six => out.put::<1>("ALLOCATION LENGTH", 4, m.allocation_length.into())?,
-                    _ => out.put::<2>("ALLOCATION LENGTH", 7, m.allocation_length.into())?,
-                }
-            }
-            Self::StartStopUnit { immediate, no_flush, start } => {
-                out.flag(1, 0, immediate);
-                out.flag(4, 2, no_flush);
-                out.flag(4, 0, start);
-            }
-            Self::ReadCapacity16 { allocation_length } => {
-                out.put::<4>("ALLOCATION LENGTH", 10, allocation_length.into())?;
-            }
-            Self::Read(t) | Self::Write(t) => {
-                if t.form == Form::Six && (t.disable_page_out || t.force_unit_access) {
-                    return Err(FieldOverflow { name: info.name, field: "DPO and FUA", value: 1 });
-                }
-                out.flag(1, 4, t.disable_page_out);
-                out.flag(1, 3, t.force_unit_access);
-                out.extent(t.form, t.lba, t.blocks)?;
-            }
-            Self::Verify(v) => {
-                out.flag(1, 4, v.disable_page_out);
-                out.bytes[1] |= (v.byte_check & 3) << 1;
-                out.extent(v.form, v.lba, v.blocks)?;
-            }
-            Self::SynchronizeCache(s) => {
-                out.flag(1, 1, s.immediate);
-                out.extent(s.form, s.lba, s.blocks)?;
-            }
-            Self::WriteSame(w) => {
-                out.flag(1, 3, w.unmap);
-                out.flag(1, 0, w.no_data_out);
-                out.extent(w.form, w.lba, w.blocks)?;
-            }
-            Self::Unmap { parameter_list_length } => {
-                out.put::<2>("PARAMETER LIST LENGTH", 7, parameter_list_length.into())?;
-            }
-            Self::ReportLuns { select_report, allocation_length } => {
-                out.bytes[2] = select_report;
-                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
-            }
-            Self::ReportSupportedOperationCodes {
-                timeouts,
-                reporting_options,
-                opcode,
-                service_action,
-                allocation_length,
-            } => {
-                out.flag(2, 7, timeouts);
-                out.bytes[2] |= reporting_options & 7;
-                out.bytes[3] = opcode;
-                out.put::<2>("REQUESTED SERVICE ACTION", 4, service_action.into())?;
-                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
-            }
-            Self::ReportSupportedTaskManagementFunctions { extended, allocation_length } => {
-                out.flag(2, 7, extended);
-                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
-            }
-        }
-        // A flag that the form does not have (NDOB in ten bytes) must not be lost without a word.
-        let lost = (1..out.len).find(|&byte| out.bytes[byte] & !info.allowed(byte) != 0);
-        lost.map_or(Ok(out.bytes), |byte| {
-            Err(FieldOverflow { name: info.name, field: "flags", value: out.bytes[byte].into() })
-        })
-    }
-}
-
-struct Encoder {
-    name: &'static str,
-    len: usize,
-    bytes: [u8; 16],
-}
-
-impl Encoder {
-    const fn flag(&mut self, byte: usize, bit: u8, value: bool) {
-        self.bytes[byte] |= (value as u8) << bit;
-    }
-
-    /// Puts the low `N` bytes of `value` at `at`.
-    fn put<const N: usize>(
-        &mut self,
-        field: &'static str,
-        at: usize,
-        value: u64,
-    ) -> Result<(), FieldOverflow> {
-        let bytes = value.to_be_bytes();
-        let (high, low) = bytes.split_at(8 - N);
-        if high.iter().any(|&b| b != 0) {
-            return Err(FieldOverflow { name: self.name, field, value });
-        }
-        self.bytes[at..at + N].copy_from_slice(low);
-        Ok(())
-    }
-
-    fn extent(&mut self, form: Form, lba: u64, blocks: u32) -> Result<(), FieldOverflow> {
-        const LBA: &str = "LOGICAL BLOCK ADDRESS";
-        const COUNT: &str = "TRANSFER LENGTH";
-        let blocks = u64::from(blocks);
-        match form {
-            Form::Six => {
-                let overflow = |field, value| Err(FieldOverflow { name: self.name, field, value });
-                if lba > 0x1f_ffff {
-                    return overflow(LBA, lba);
-                }
-                // Zero would mean 256.
-                if !(1..=256).contains(&blocks) {
-                    return overflow(COUNT, blocks);
-                }
-                self.put::<3>(LBA, 1, lba)?;
-                self.put::<1>(COUNT, 4, blocks % 256)
-            }
-            Form::Ten => {
-                self.put::<4>(LBA, 2, lba)?;
-                self.put::<2>(COUNT, 7, blocks)
-            }
-            Form::Twelve => {
-                self.put::<4>(LBA, 2, lba)?;
-                self.put::<4>(COUNT, 6, blocks)
-            }
-            Form::Sixteen => {
-                self.put::<8>(LBA, 2, lba)?;
-                self.put::<4>(COUNT, 10, blocks)
-            }
-        }
     }
 }

@@ -1,0 +1,234 @@
+//! The initiator's side: a command to bytes, and which form a range needs.
+
+use super::{Cdb, Form};
+use crate::scsi::opcode_table::Operation;
+
+/// A value does not fit the CDB form that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {value} does not fit in {name}; use a longer form of the command")]
+pub struct FieldOverflow {
+    /// The command.
+    pub name: &'static str,
+    /// The standard's name of the field.
+    pub field: &'static str,
+    /// The value.
+    pub value: u64,
+}
+
+impl Form {
+    /// The shortest form from ten bytes up that can address `blocks` blocks from `lba`: ten, which every device has, or sixteen.
+    #[must_use]
+    pub const fn for_extent(lba: u64, blocks: u32) -> Self {
+        if lba <= u32::MAX as u64 && blocks <= u16::MAX as u32 { Self::Ten } else { Self::Sixteen }
+    }
+}
+
+impl Cdb {
+    /// The command's row in the table; `None` for a form that the command does not have (VERIFY of six bytes).
+    #[must_use]
+    pub const fn operation(&self) -> Option<Operation> {
+        use Operation::*;
+        Some(match self {
+            Self::TestUnitReady => TestUnitReady,
+            Self::RequestSense { .. } => RequestSense,
+            Self::Inquiry { .. } => Inquiry,
+            Self::ModeSense(m) => match m.form {
+                Form::Six => ModeSense6,
+                Form::Ten => ModeSense10,
+                Form::Twelve | Form::Sixteen => return None,
+            },
+            Self::StartStopUnit { .. } => StartStopUnit,
+            Self::ReadCapacity10 => ReadCapacity10,
+            Self::ReadCapacity16 { .. } => ReadCapacity16,
+            Self::Read(t) => match t.form {
+                Form::Six => Read6,
+                Form::Ten => Read10,
+                Form::Twelve => Read12,
+                Form::Sixteen => Read16,
+            },
+            Self::Write(t) => match t.form {
+                Form::Six => Write6,
+                Form::Ten => Write10,
+                Form::Twelve => Write12,
+                Form::Sixteen => Write16,
+            },
+            Self::Verify(v) => match v.form {
+                Form::Six => return None,
+                Form::Ten => Verify10,
+                Form::Twelve => Verify12,
+                Form::Sixteen => Verify16,
+            },
+            Self::SynchronizeCache(s) => match s.form {
+                Form::Ten => SynchronizeCache10,
+                Form::Sixteen => SynchronizeCache16,
+                Form::Six | Form::Twelve => return None,
+            },
+            Self::WriteSame(w) => match w.form {
+                Form::Ten => WriteSame10,
+                Form::Sixteen => WriteSame16,
+                Form::Six | Form::Twelve => return None,
+            },
+            Self::Unmap { .. } => Unmap,
+            Self::ReportLuns { .. } => ReportLuns,
+            Self::ReportSupportedOperationCodes { .. } => ReportSupportedOperationCodes,
+            Self::ReportSupportedTaskManagementFunctions { .. } => ReportSupportedTaskManagementFunctions,
+        })
+    }
+
+    /// The CDB as it stands in a SCSI Command PDU: padded with zeros to sixteen bytes.
+    ///
+    /// # Errors
+    /// [`FieldOverflow`] when a value is too large for the form, or the command has no such form.
+    pub fn encode(&self) -> Result<[u8; 16], FieldOverflow> {
+        let no_form = FieldOverflow { name: "a CDB of this length", field: "command", value: 0 };
+        let info = self.operation().ok_or(no_form)?.info();
+        let mut out = Encoder { name: info.name, bytes: [0; 16] };
+        out.bytes[0] = info.opcode;
+        out.bytes[1] = info.service_action.unwrap_or(0);
+        match *self {
+            Self::TestUnitReady | Self::ReadCapacity10 => {}
+            Self::RequestSense { descriptor, allocation_length } => {
+                out.flag(1, 0, descriptor);
+                out.bytes[4] = allocation_length;
+            }
+            Self::Inquiry { vital_product_data, page_code, allocation_length } => {
+                out.flag(1, 0, vital_product_data);
+                out.bytes[2] = page_code;
+                out.put::<2>("ALLOCATION LENGTH", 3, allocation_length.into())?;
+            }
+            Self::ModeSense(m) => {
+                out.absent("LLBAA", m.form == Form::Six && m.long_lba_accepted)?;
+                out.flag(1, 4, m.long_lba_accepted);
+                out.flag(1, 3, m.disable_block_descriptors);
+                out.bytes[2] = (m.page_control << 6) | (m.page & 0x3f);
+                out.bytes[3] = m.subpage;
+                match m.form {
+                    Form::Six => out.put::<1>("ALLOCATION LENGTH", 4, m.allocation_length.into())?,
+                    _ => out.put::<2>("ALLOCATION LENGTH", 7, m.allocation_length.into())?,
+                }
+            }
+            Self::StartStopUnit { immediate, no_flush, start } => {
+                out.flag(1, 0, immediate);
+                out.flag(4, 2, no_flush);
+                out.flag(4, 0, start);
+            }
+            Self::ReadCapacity16 { allocation_length } => {
+                out.put::<4>("ALLOCATION LENGTH", 10, allocation_length.into())?;
+            }
+            Self::Read(t) | Self::Write(t) => {
+                // In six bytes the address stands where the flags would.
+                out.absent(
+                    "DPO and FUA",
+                    t.form == Form::Six && (t.disable_page_out || t.force_unit_access),
+                )?;
+                out.flag(1, 4, t.disable_page_out);
+                out.flag(1, 3, t.force_unit_access);
+                out.extent(t.form, t.lba, t.blocks)?;
+            }
+            Self::Verify(v) => {
+                out.flag(1, 4, v.disable_page_out);
+                out.bytes[1] |= (v.byte_check & 3) << 1;
+                out.extent(v.form, v.lba, v.blocks)?;
+            }
+            Self::SynchronizeCache(s) => {
+                out.flag(1, 1, s.immediate);
+                out.extent(s.form, s.lba, s.blocks)?;
+            }
+            Self::WriteSame(w) => {
+                out.absent("NDOB", w.form != Form::Sixteen && w.no_data_out)?;
+                out.flag(1, 3, w.unmap);
+                out.flag(1, 0, w.no_data_out);
+                out.extent(w.form, w.lba, w.blocks)?;
+            }
+            Self::Unmap { parameter_list_length } => {
+                out.put::<2>("PARAMETER LIST LENGTH", 7, parameter_list_length.into())?;
+            }
+            Self::ReportLuns { select_report, allocation_length } => {
+                out.bytes[2] = select_report;
+                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
+            }
+            Self::ReportSupportedOperationCodes {
+                timeouts,
+                reporting_options,
+                opcode,
+                service_action,
+                allocation_length,
+            } => {
+                out.flag(2, 7, timeouts);
+                out.bytes[2] |= reporting_options & 7;
+                out.bytes[3] = opcode;
+                out.put::<2>("REQUESTED SERVICE ACTION", 4, service_action.into())?;
+                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
+            }
+            Self::ReportSupportedTaskManagementFunctions { extended, allocation_length } => {
+                out.flag(2, 7, extended);
+                out.put::<4>("ALLOCATION LENGTH", 6, allocation_length.into())?;
+            }
+        }
+        Ok(out.bytes)
+    }
+}
+
+struct Encoder {
+    name: &'static str,
+    bytes: [u8; 16],
+}
+
+impl Encoder {
+    const fn flag(&mut self, byte: usize, bit: u8, value: bool) {
+        self.bytes[byte] |= (value as u8) << bit;
+    }
+
+    /// A flag that the form has no place for must not be lost without a word.
+    const fn absent(&self, field: &'static str, value: bool) -> Result<(), FieldOverflow> {
+        if value { Err(FieldOverflow { name: self.name, field, value: 1 }) } else { Ok(()) }
+    }
+
+    /// Puts the low `N` bytes of `value` at `at`.
+    fn put<const N: usize>(
+        &mut self,
+        field: &'static str,
+        at: usize,
+        value: u64,
+    ) -> Result<(), FieldOverflow> {
+        let bytes = value.to_be_bytes();
+        let (high, low) = bytes.split_at(8 - N);
+        if high.iter().any(|&b| b != 0) {
+            return Err(FieldOverflow { name: self.name, field, value });
+        }
+        self.bytes[at..at + N].copy_from_slice(low);
+        Ok(())
+    }
+
+    fn extent(&mut self, form: Form, lba: u64, blocks: u32) -> Result<(), FieldOverflow> {
+        const LBA: &str = "LOGICAL BLOCK ADDRESS";
+        const COUNT: &str = "TRANSFER LENGTH";
+        let blocks = u64::from(blocks);
+        match form {
+            Form::Six => {
+                let overflow = |field, value| Err(FieldOverflow { name: self.name, field, value });
+                if lba > 0x1f_ffff {
+                    return overflow(LBA, lba);
+                }
+                // Zero would mean 256.
+                if !(1..=256).contains(&blocks) {
+                    return overflow(COUNT, blocks);
+                }
+                self.put::<3>(LBA, 1, lba)?;
+                self.put::<1>(COUNT, 4, blocks % 256)
+            }
+            Form::Ten => {
+                self.put::<4>(LBA, 2, lba)?;
+                self.put::<2>(COUNT, 7, blocks)
+            }
+            Form::Twelve => {
+                self.put::<4>(LBA, 2, lba)?;
+                self.put::<4>(COUNT, 6, blocks)
+            }
+            Form::Sixteen => {
+                self.put::<8>(LBA, 2, lba)?;
+                self.put::<4>(COUNT, 10, blocks)
+            }
+        }
+    }
+}
