@@ -4,6 +4,7 @@
 //! [`output`]; what a command does is in the floors below.
 
 pub mod exit;
+pub mod image;
 pub mod output;
 pub mod serve;
 

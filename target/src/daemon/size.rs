@@ -1,30 +1,47 @@
 //! Sizes as people write them: `512M`, `10G`, `64TiB`.
 
-/// Bytes in a size: a number and a unit of 1024s (K, M, G, T, P; also KiB and so on), or bytes without a unit.
+/// Bytes in a size: a number and a unit of 1024s (K, M, G, T, P; also KiB and so on), or bytes without a unit. The number may
+/// have decimals when they make whole bytes: `1.5G`.
 ///
 /// # Errors
 /// A sentence that says what is wrong and how it is written.
 pub fn parse(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u32); 6] = [("", 0), ("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50)];
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
     let (number, unit) = text.split_at(digits);
     let upper = unit.to_ascii_uppercase();
     let shift = UNITS
         .iter()
         .find(|(name, _)| upper == *name || (!name.is_empty() && upper == format!("{name}IB")))
         .map(|(_, shift)| *shift);
-    let help = "write a whole number and K, M, G, T or P (units of 1024), such as 512M or 10G";
-    let (Ok(number), Some(shift)) = (number.parse::<u64>(), shift) else {
-        if number.is_empty() || number.len() < 19 {
-            return Err(format!("size {text:?} is not understood: {help}"));
-        }
-        return Err(format!("size {text:?} is too large"));
+    let (Some((number, scale)), Some(shift)) = (decimal(number), shift) else {
+        return Err(format!(
+            "size {text:?} is not understood: write a number and K, M, G, T or P (units of 1024), such as 512M or 10G"
+        ));
     };
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err("size 0 makes no disk".into()),
-        Some(bytes) => Ok(bytes),
-        None => Err(format!("size {text:?} is too large")),
+    let too_large = || format!("size {text:?} is too large");
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(too_large)?;
+    if bytes % scale != 0 {
+        return Err(format!("size {text:?} is not a whole number of bytes"));
     }
+    match u64::try_from(bytes / scale) {
+        Ok(0) => Err("size 0 makes no disk".into()),
+        Ok(bytes) => Ok(bytes),
+        Err(_) => Err(too_large()),
+    }
+}
+
+/// `1.25` as 125 and 100. The inner `None`: a number beyond all sizes; the outer one: not a number.
+fn decimal(text: &str) -> Option<(Option<u128>, u128)> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !all_digits(whole) || !all_digits(decimals) || decimals.len() > 15 {
+        return None;
+    }
+    let scale = 10u128.pow(u32::try_from(decimals.len()).ok()?);
+    let decimals: u128 = decimals.parse().ok()?;
+    let number = whole.parse::<u128>().ok().and_then(|whole| whole.checked_mul(scale)?.checked_add(decimals));
+    Some((number, scale))
 }
 
 /// A size for people: the largest unit of 1024s that leaves at least one, with at most two decimals (rounded down), exact
@@ -58,6 +75,9 @@ mod tests {
             ("64T", 64 << 40),
             ("15P", 15 << 50),
             ("18446744073709551615", u64::MAX),
+            ("1.5T", 3 << 39),
+            ("0.5k", 512),
+            ("2.0", 2),
         ] {
             assert_eq!(parse(text), Ok(bytes), "{text}");
         }
@@ -65,9 +85,25 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in
-            ["", "G", "-1G", "1.5G", "1GB", "1X", "0", "0G", "1 G", "18446744073709551616", "16384P", "1G,"]
-        {
+        for text in [
+            "",
+            "G",
+            "-1G",
+            "1.5",
+            "0.3K",
+            "1.G",
+            ".5G",
+            "1.2.3G",
+            "1GB",
+            "1X",
+            "0",
+            "0G",
+            "1 G",
+            "18446744073709551616",
+            "16384P",
+            "1G,",
+            "999999999999999999999999999999999999999999P",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -14,6 +14,7 @@ mod latch;
 mod listener;
 mod login;
 mod media;
+pub mod new_file;
 mod server;
 mod session_task;
 mod sessions;

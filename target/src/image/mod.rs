@@ -4,6 +4,7 @@
 //! four functions of the table in `format`.
 
 pub mod block_file;
+pub mod copy;
 pub mod create_options;
 pub mod disk;
 pub mod environment;

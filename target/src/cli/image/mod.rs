@@ -1,0 +1,108 @@
+//! `lunkeep-target image`: makes, describes, checks and converts images.
+
+mod check;
+mod convert;
+mod create;
+mod info;
+mod open;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::output;
+use crate::daemon::size;
+use crate::image::{Allocation, CreateOptions, Format};
+
+/// Works on disk images: raw, VHD, VHDX.
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::CreateArgs),
+    Info(info::InfoArgs),
+    Check(check::CheckArgs),
+    Convert(convert::ConvertArgs),
+}
+
+/// Runs an `image` command. What goes wrong is printed and names the file.
+#[must_use]
+pub fn run(args: &ImageArgs) -> ExitCode {
+    let ended = match &args.command {
+        Command::Create(args) => create::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Check(args) => return check::run(args),
+        Command::Convert(args) => convert::run(args),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(error);
+            super::Exit::Failure.into()
+        }
+    }
+}
+
+/// What a new image shall be like: the options that `create` and `convert` share.
+#[derive(Clone, Debug, Args)]
+struct NewImageArgs {
+    /// The format of the new image [default: what the name's extension stands for]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Give every block its place from the start. Without this, blocks are added as they are written
+    #[arg(long)]
+    fixed: bool,
+    /// Bytes in a block, such as 2M [default: 2M for VHD, 32M for VHDX]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    block_size: Option<u64>,
+    /// Logical sector size: 512 or 4096 (VHDX only) [default: 512]
+    #[arg(long, value_name = "BYTES")]
+    sector_size: Option<u32>,
+    /// Physical sector size: 512 or 4096 (VHDX only) [default: 4096]
+    #[arg(long, value_name = "BYTES")]
+    phys_sector_size: Option<u32>,
+}
+
+impl NewImageArgs {
+    /// The format, asked for or by the name.
+    fn format(&self, path: &Path) -> Result<Format, String> {
+        self.format.or_else(|| Format::of_extension(path)).ok_or_else(|| {
+            format!(
+                "{}: the name's extension stands for no format; give --format vhd, vhdx or raw",
+                path.display()
+            )
+        })
+    }
+
+    fn options(&self, size: u64) -> CreateOptions {
+        CreateOptions {
+            size,
+            allocation: if self.fixed { Allocation::Fixed } else { Allocation::Dynamic },
+            block_size: self.block_size,
+            logical_sector: self.sector_size,
+            physical_sector: self.phys_sector_size,
+        }
+    }
+}
+
+/// Refuses a name that is taken, before work is done for nothing.
+fn must_not_exist(path: &Path, advice: &str) -> Result<(), String> {
+    match path.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!("{} exists already{advice}", path.display())),
+        Err(e) => Err(format!("{}: {e}", path.display())),
+    }
+}
+
+/// `5 GiB (5368709120 bytes)`; only the bytes when they are fewer than 1024.
+fn bytes(count: u64) -> String {
+    if count < 1024 { size::display(count) } else { format!("{} ({count} bytes)", size::display(count)) }
+}
+
+#[cfg(test)]
+mod tests;
