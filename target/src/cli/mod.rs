@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve images as LUNs of an iSCSI target until Ctrl-C.
     Serve(serve::ServeArgs),
+    /// Make, describe, check and convert disk images: raw, VHD, VHDX.
+    Image(image::ImageArgs),
 }
 
 /// Runs `lunkeep-target` with the process's arguments. A wrong command line ends with [`Exit::Usage`].
@@ -41,9 +43,9 @@ pub fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args).into(),
+        Command::Image(args) => image::run(&args),
     }
-    .into()
 }
 
 #[cfg(test)]

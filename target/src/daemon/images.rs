@@ -1,12 +1,11 @@
 //! Opens the image of a LUN, and creates it first when it is missing and a size was given.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::spec::{CreateSpec, LunSpec};
+use crate::engine::new_file::{Existing, NewFile};
 use crate::engine::{HostEnvironment, HostFile, HostFileError};
 use crate::image::{
     Access, Allocation, BlockFile, CreateError, CreateOptions, Disk, Environment, Format, OpenError, decide,
@@ -82,8 +81,8 @@ pub fn create_if_missing(lun: &LunSpec) -> Result<bool, ImageError> {
     let create = lun.create.ok_or_else(|| ImageError::Missing { path: lun.path.clone() })?;
     match create_image(&lun.path, format_of_new(lun)?, create) {
         // Another process was faster; its image is opened like any that was there before.
-        Err(ImageError::Create { source: CreateError::Io(e), .. })
-            if e.kind() == io::ErrorKind::AlreadyExists =>
+        Err(ImageError::File(HostFileError::Io { source, .. }))
+            if source.kind() == io::ErrorKind::AlreadyExists =>
         {
             Ok(false)
         }
@@ -158,14 +157,7 @@ fn folder_of(path: &Path) -> &Path {
 
 /// The image gets its name when it is whole and durable, so that a crash leaves no half of one. Nothing is overwritten.
 fn create_image(path: &Path, format: Format, create: CreateSpec) -> Result<(), ImageError> {
-    let failed = |source: CreateError| ImageError::Create { path: path.into(), source };
-    let host = |source: io::Error| failed(source.into());
-    let file = tempfile::Builder::new()
-        .prefix(".lunkeep-new-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder_of(path))
-        .map_err(host)?;
-    let target = HostFile::locked(file.reopen().map_err(host)?, path, Access::ReadWrite)?;
+    let new = NewFile::beside(path)?;
     let options = CreateOptions {
         logical_sector: create.logical_block,
         ..match create.allocation {
@@ -173,11 +165,10 @@ fn create_image(path: &Path, format: Format, create: CreateSpec) -> Result<(), I
             Allocation::Dynamic => CreateOptions::dynamic(create.size),
         }
     };
-    format.create(&target, &options, &HostEnvironment).map_err(failed)?;
-    target.sync_data().map_err(host)?;
-    drop(target);
-    file.persist_noclobber(path).map_err(|error| host(error.error))?;
-    HostFile::sync_folder_of(path).map_err(host)
+    format
+        .create(&*new.file(), &options, &HostEnvironment)
+        .map_err(|source| ImageError::Create { path: path.into(), source })?;
+    Ok(new.commit(Existing::Keep)?)
 }
 
 #[cfg(test)]
