@@ -12,6 +12,7 @@ use lunkeep_common::scsi::{Sense, ascii_field};
 use super::super::config::{Identity, LogicalUnitConfig};
 use super::super::nexus::Nexus;
 use super::{Context, Next, Outcome, data_in};
+use crate::limits::UNMAP_GRANULARITY_REPORTED_MAX;
 
 /// Target port group of every target port: there is one group, in which all ports are alike.
 const TARGET_PORT_GROUP: u16 = 0;
@@ -98,7 +99,9 @@ fn block_limits(config: &LogicalUnitConfig) -> BlockLimits {
         max_transfer: config.commands.transfer / medium.logical_block,
         max_unmap_blocks: if_thin(config.commands.unmap_blocks),
         max_unmap_descriptors: if_thin(config.commands.unmap_descriptors),
-        unmap_granularity: if_thin((medium.allocation_unit / medium.logical_block).max(1)),
+        unmap_granularity: if_thin(
+            (medium.allocation_unit / medium.logical_block).clamp(1, UNMAP_GRANULARITY_REPORTED_MAX),
+        ),
         unmap_alignment: medium.thin.then_some(0),
         max_write_same: (config.commands.write_same / medium.logical_block).into(),
         ..BlockLimits::default()

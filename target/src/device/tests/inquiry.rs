@@ -31,6 +31,17 @@ fn vital_product_data_of_a_disk_that_is_not_thin_claims_no_unmap() {
 }
 
 #[test]
+fn the_unmap_granularity_stays_below_what_one_write_same_10_can_count() {
+    for (allocation_unit, reported) in
+        [(1 << 20, 2048), (16 << 20, 32_768), (32 << 20, 32_768), (256 << 20, 32_768)]
+    {
+        let mut bench = Bench::with(|config| config.medium.allocation_unit = allocation_unit);
+        let data = good(bench.run(&[0x12, 1, 0xb0, 0xff, 0xff, 0]));
+        assert_eq!(u32::from_be_bytes(data[28..32].try_into().unwrap()), reported);
+    }
+}
+
+#[test]
 fn the_list_of_pages_names_exactly_the_pages_that_are_there() {
     let mut bench = Bench::new();
     let listed = good(bench.run(&[0x12, 1, 0, 0xff, 0xff, 0]))[4..].to_vec();
