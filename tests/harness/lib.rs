@@ -10,6 +10,7 @@ pub mod cunit;
 pub mod faulty_file;
 pub mod foreign;
 pub mod fuzz;
+pub mod gated_disk;
 pub mod process;
 pub mod random;
 pub mod report;
