@@ -224,7 +224,6 @@ impl Peer {
             ("InitiatorName", INITIATOR),
             ("TargetName", target),
             ("SessionType", "Normal"),
-            ("AuthMethod", "None"),
         ];
         all.extend_from_slice(keys);
         // T, CSG = LoginOperationalNegotiation, NSG = FullFeaturePhase.
