@@ -104,3 +104,6 @@ impl CommandWindow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,6 +117,9 @@ impl NegotiationError {
     }
 }
 
+/// How much of an over-long value an error shows.
+const SHOWN_CHARS: usize = 40;
+
 /// What came of one text of the peer.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Received {
@@ -319,6 +322,7 @@ impl Negotiation {
             return Err(NegotiationError::Misplaced { peer, key, phase });
         }
         if is_authentication(key) {
+            check_len(peer, row, &pair.value)?;
             authentication.push((key, pair.value.clone()));
             return Ok(None);
         }
@@ -382,7 +386,7 @@ impl Negotiation {
             Form::OneOf(_) | Form::Name | Form::Address => None,
         };
         if let Some(expected) = expected {
-            let (peer, value) = (self.role.peer(), value.into());
+            let (peer, value) = (self.role.peer(), value.chars().take(SHOWN_CHARS).collect());
             return Err(NegotiationError::BadValue { peer, key: row.key, value, expected });
         }
         self.declared.insert(row.key, value.into());
@@ -412,6 +416,17 @@ impl Negotiation {
 /// Keys that the authentication handles itself.
 fn is_authentication(key: Key) -> bool {
     key == Key::AuthMethod || matches!(key.row().kind, Kind::Authentication { .. })
+}
+
+/// Bounds what authentication has to look at: two digits a byte after `0x` is the longest encoding.
+fn check_len(peer: Role, row: &'static KeyRow, value: &str) -> Result<(), NegotiationError> {
+    let Kind::Authentication { len_max, .. } = row.kind else { return Ok(()) };
+    if value.len() <= 2 * len_max + 2 {
+        return Ok(());
+    }
+    let shown = value.chars().take(SHOWN_CHARS).collect();
+    let expected = format!("{len_max} bytes at most");
+    Err(NegotiationError::BadValue { peer, key: row.key, value: shown, expected })
 }
 
 /// Fails when the default will hold and this side cannot do with it.
@@ -474,3 +489,6 @@ fn store_choice(
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

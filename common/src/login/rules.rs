@@ -190,3 +190,6 @@ pub(super) fn in_range(row: &KeyRow, text: &str) -> Option<u32> {
     let value = u32::try_from(number(text).ok()?).ok()?;
     (low..=high).contains(&value).then_some(value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ pub fn decode_listing(pairs: &Pairs) -> Result<Vec<DiscoveredTarget>, ListingErr
     }
     Ok(targets)
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,3 +249,6 @@ fn decode_base64(digits: &str) -> Option<Vec<u8>> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -350,3 +350,6 @@ impl std::fmt::Display for Key {
 }
 
 const _: () = assert!(ISCSI_NAME_LEN_MAX <= KEY_VALUE_LEN_MAX);
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,6 @@ fn grammar_error(text: &[u8], rest: &[u8]) -> TextError {
     let near = rest.get(..SHOWN).unwrap_or(rest).escape_ascii().to_string();
     TextError::Grammar { offset: text.len() - rest.len(), near }
 }
+
+#[cfg(test)]
+mod tests;

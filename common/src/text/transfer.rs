@@ -81,3 +81,6 @@ impl TextSender {
         !self.rest.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;
