@@ -20,6 +20,10 @@ pub mod offer;
 pub mod parameters;
 pub mod rules;
 pub mod target_side;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use chap::{ChapAlgorithm, ChapCredentials, ChapRandom, ChapSecret};
 pub use initiator_side::{InitiatorLogin, InitiatorLoginConfig, InitiatorStep};

@@ -22,6 +22,8 @@
 
 mod config;
 mod failure;
+#[cfg(test)]
+mod tests;
 
 pub use config::{EstablishedLogin, InitiatorAuthentication, InitiatorLoginConfig, InitiatorSession};
 pub use failure::{InitiatorConfigError, InitiatorLoginError};
@@ -181,7 +183,8 @@ impl InitiatorLogin {
             return Ok(InitiatorStep::Send(self.next_request()));
         }
         let Some(text) = self.receiver.push(&response.data, header.continues)? else {
-            return Ok(InitiatorStep::Send(self.send(&Pairs::new(), false)));
+            // The rest is asked for with an empty request; what we are ready for stays the same.
+            return Ok(InitiatorStep::Send(self.send(&Pairs::new(), self.asks_transit)));
         };
         let phase = if self.state == State::Security { Phase::Security } else { Phase::Operational };
         let received = self.negotiation.receive(phase, &text)?;

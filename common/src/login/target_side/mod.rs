@@ -30,6 +30,8 @@ mod failure;
 mod identity;
 mod policy;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 pub use failure::{LoginFailure, TargetLoginError};
 pub use policy::{
