@@ -65,10 +65,11 @@ impl Policy {
 
 impl TargetPolicy for Policy {
     fn admit(&self, identity: &LoginIdentity<'_>) -> Result<Admission, LoginRefusal> {
-        if let RequestedSession::Normal { target } = identity.session {
-            if target.as_str() != TARGET {
+        match identity.session {
+            RequestedSession::Normal { target } if target.as_str() != TARGET => {
                 return Err(LoginRefusal::NotFound);
             }
+            RequestedSession::Normal { .. } | RequestedSession::Discovery => {}
         }
         self.terms.clone()
     }

@@ -1,3 +1,5 @@
+//! The command window: order, holes, duplicates and the wrap of the numbers.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -4,6 +4,7 @@
 //! a finding of the fuzzer becomes a test by adding the file. A body panics when a property fails.
 
 pub mod pdu;
+pub mod text;
 
 /// A fuzz target: its body, and the inputs that it starts from.
 pub struct Target {
@@ -19,4 +20,6 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "pdu_framer", body: pdu::framer, seeds: pdu::framer_seeds },
     Target { name: "pdu_decode", body: pdu::decode, seeds: pdu::decode_seeds },
+    Target { name: "text", body: text::text, seeds: text::text_seeds },
+    Target { name: "login", body: text::login, seeds: text::login_seeds },
 ];

@@ -1,3 +1,5 @@
+//! CHAP: both halves against each other, and each against a peer that breaks the rules.
+
 use super::*;
 use crate::text::Pairs;
 

@@ -1,3 +1,5 @@
+//! The initiator's side of a login against scripted targets.
+
 mod matrix;
 
 use bytes::Bytes;
@@ -175,7 +177,7 @@ fn a_response_in_pieces_is_asked_for_and_joined() {
         match login.handle(&part) {
             InitiatorStep::Send(request) => {
                 assert!(
-                    !last && request.data.is_empty() && !request.header.transit && !request.header.continues
+                    !last && request.data.is_empty() && request.header.transit && !request.header.continues
                 );
             }
             InitiatorStep::Done(_) => assert!(last),
@@ -208,7 +210,8 @@ fn a_target_that_ends_the_stage_without_its_proof_is_left() {
 fn every_tampered_header_is_noticed() {
     use InitiatorLoginError as E;
     type Tamper = fn(&mut LoginResponse);
-    let cases: [(Tamper, fn(&E) -> bool); 8] = [
+    type Expected = fn(&E) -> bool;
+    let cases: [(Tamper, Expected); 8] = [
         (|h| h.isid = Isid([0; 6]), |e| matches!(e, E::Changed { field: "ISID" })),
         (|h| h.itt = InitiatorTaskTag(0), |e| matches!(e, E::Changed { .. })),
         (|h| h.stat_sn = StatSn(0x30), |e| matches!(e, E::StatSn { .. })),

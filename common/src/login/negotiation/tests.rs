@@ -1,3 +1,5 @@
+//! Whole texts through a negotiation, on both sides.
+
 use super::*;
 use crate::login::offer::{DigestPolicy, Offer};
 

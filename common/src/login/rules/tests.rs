@@ -1,3 +1,5 @@
+//! The result of one key, at the edges of its range and for both roles.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,5 +1,8 @@
+//! The target's side of a login against scripted initiators.
+
 mod known_mistakes;
 mod matrix;
+mod transcripts;
 
 use super::*;
 use crate::limits::DATA_SEGMENT_LEN_MIN;

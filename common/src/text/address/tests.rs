@@ -1,3 +1,5 @@
+//! Addresses and listings, good and bad.
+
 use super::*;
 
 #[test]

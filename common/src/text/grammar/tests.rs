@@ -1,3 +1,5 @@
+//! Every kind of value, at its edges.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The table against itself and, as a snapshot, against a reader.
+
 use std::collections::HashSet;
 use std::fmt::Write;
 

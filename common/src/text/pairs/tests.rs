@@ -1,3 +1,5 @@
+//! Lists of pairs: order, delimiters, faults and bounds.
+
 use proptest::prelude::*;
 
 use super::*;

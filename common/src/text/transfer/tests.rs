@@ -1,3 +1,5 @@
+//! Text over several PDUs, cut anywhere.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -95,7 +95,8 @@ fn keys_of_another_stage_end_the_login() {
 
 #[test]
 fn what_must_not_change_during_a_login_is_watched() {
-    let changes: [(&str, fn(&mut LoginRequest)); 7] = [
+    type Change = fn(&mut LoginRequest);
+    let changes: [(&str, Change); 7] = [
         ("ISID", |header| header.isid = Isid([0; 6])),
         ("TSIH", |header| header.tsih = Tsih(1)),
         ("CID", |header| header.cid = Cid(2)),
