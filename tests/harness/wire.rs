@@ -220,11 +220,7 @@ impl Peer {
         keys: &[(&str, &str)],
     ) -> Result<Self, Refused> {
         let mut peer = Self::connect(portal);
-        let mut all = vec![
-            ("InitiatorName", INITIATOR),
-            ("TargetName", target),
-            ("SessionType", "Normal"),
-        ];
+        let mut all = vec![("InitiatorName", INITIATOR), ("TargetName", target), ("SessionType", "Normal")];
         all.extend_from_slice(keys);
         // T, CSG = LoginOperationalNegotiation, NSG = FullFeaturePhase.
         peer.send(&login_request(0x87, isid, &all));
