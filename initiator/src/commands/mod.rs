@@ -1,5 +1,14 @@
-//! Typed SCSI operations on a LUN.
+//! Typed SCSI operations on a LUN: what to send and how to read what comes. Nothing here is sent; see `engine::LunHandle`.
 
+mod error;
+mod operations;
 mod request;
+#[cfg(test)]
+mod tests;
 
+pub use error::CommandError;
+pub use operations::{
+    Inquiry, Operation, Read, ReadCapacity10, ReadCapacity16, ReportLuns, SynchronizeCache, TestUnitReady,
+    VitalProductData, Write,
+};
 pub use request::{Completion, Request, Transfer};

@@ -1,1 +1,27 @@
-//! The tokio adapter: dialling, timers, the state folder.
+//! The tokio adapter: sockets, timers, random bytes and the state folder around the pure state machines.
+//!
+//! ```text
+//! Initiator::discover --- dial --- login --- SendTargets --- logout
+//! Initiator::login ------ dial --- login --- driver task <--(channel)-- Session, LunHandle, in any number of tasks
+//! ```
+//!
+//! One task drives a session: it reads, writes, and keeps the time for [`FullFeature`](crate::session::FullFeature). Handles
+//! send it requests over a channel and wait for the answers; when the last handle is dropped it logs out.
+//!
+//! Deliberately not here: reconnects. A session that is lost stays lost, with [`Error::Lost`] for all that was under way;
+//! commands under way then may or may not have been done.
+
+mod config;
+mod dial;
+mod driver;
+mod error;
+mod handle;
+mod initiator;
+mod login;
+pub mod state;
+mod wire;
+
+pub use config::{Config, Identity};
+pub use error::{Error, LostCause};
+pub use handle::{LunHandle, Session, SessionInfo};
+pub use initiator::Initiator;

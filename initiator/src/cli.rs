@@ -1,9 +1,0 @@
-//! The command line.
-
-use std::process::ExitCode;
-
-/// Runs `lunkeep-initiator` with the process's arguments.
-#[must_use]
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
-}
