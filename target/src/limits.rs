@@ -85,9 +85,9 @@ pub const MAX_VHDX_FREED: usize = 4 << 10;
 /// but not used again before the image is compacted.
 pub const MAX_VHDX_FREE_PLACES: usize = 1 << 20;
 
-/// Longest block allocation table of a VHDX file that is read as a whole to find the end of the last block: 16 MiB. With a
-/// longer one, new blocks keep clear of the end of the file by one block.
-pub const MAX_VHDX_BAT_SCAN: u64 = 16 << 20;
+/// Longest block allocation table of a VHDX file that is read as a whole to find the end of the last block: that of a disk
+/// of 64 TiB with 32 MiB blocks. With a longer one, new blocks keep clear of the end of the file by almost one block.
+pub const MAX_VHDX_BAT_SCAN: u64 = 17 << 20;
 
 /// Largest OPTIMAL UNMAP GRANULARITY that is reported, in logical blocks. It is a hint; QEMU 7.2 writes zeros in pieces of at most
 /// 65535 blocks, what WRITE SAME(10) can count, rounds these down to the granularity, and aborts when nothing is left. The

@@ -1,7 +1,11 @@
 //! Tests of the format as a whole, over files in memory.
 
 mod behaviour;
+mod concurrency;
 mod failures;
+mod huge;
+mod logs;
+mod raw_log;
 
 use std::io::{self, IoSlice};
 use std::ops::Range;

@@ -1,0 +1,143 @@
+//! Several threads on the same blocks.
+
+use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use super::*;
+
+/// Bytes that tell whose they are.
+fn stamp(block: u64, round: u64) -> Vec<u8> {
+    [(block + 1).to_le_bytes(), round.to_le_bytes()].concat().repeat(256)
+}
+
+#[test]
+fn writers_that_meet_in_a_new_block_share_its_place() {
+    const BLOCKS: u64 = 200;
+    const THREADS: u64 = 4;
+    let file = created(&options(BLOCKS * MIB, MIB));
+    let disk = open(&file);
+    let barrier = Barrier::new(4);
+    thread::scope(|scope| {
+        for n in 0..THREADS {
+            let (disk, barrier) = (&disk, &barrier);
+            scope.spawn(move || {
+                for block in 0..BLOCKS {
+                    barrier.wait();
+                    write(&**disk, block * MIB + n * 4096, &stamp(block, n));
+                }
+            });
+        }
+    });
+    for (block, n) in (0..BLOCKS).flat_map(|block| (0..THREADS).map(move |n| (block, n))) {
+        assert_eq!(read(&*disk, block * MIB + n * 4096, 4096), stamp(block, n));
+    }
+    disk.close().unwrap();
+    assert_eq!(file.len().unwrap(), (4 + BLOCKS) * MIB, "one place for each block");
+    assert_eq!(complaints(&file), [""; 0]);
+}
+
+#[test]
+fn a_reader_never_sees_bytes_of_another_block_while_places_change_hands() {
+    const BLOCKS: u64 = 12;
+    let file = created(&options(BLOCKS * MIB, MIB));
+    let disk = open(&file);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for reader in 0..2 {
+            let (disk, stop) = (&disk, &stop);
+            scope.spawn(move || {
+                let mut n = reader;
+                while !stop.load(Ordering::Relaxed) {
+                    n = (n + 5) % BLOCKS;
+                    let mut seen = vec![9; 4096];
+                    if n.is_multiple_of(2) || !disk.read_cached_at(&mut seen, n * MIB).unwrap() {
+                        disk.read_at(&mut seen, n * MIB).unwrap();
+                    }
+                    let owner = u64::from_le_bytes(seen[..8].try_into().unwrap());
+                    assert!(owner == 0 || owner == n + 1, "block {n} shows bytes of block {}", owner - 1);
+                }
+            });
+        }
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let disk = &disk;
+                scope.spawn(move || {
+                    for round in 0..1500 {
+                        let block = (round * 7 + writer * 6) % BLOCKS;
+                        match round % 4 {
+                            0 | 1 => write(&**disk, block * MIB, &stamp(block, round)),
+                            2 => disk.unmap(block * MIB, MIB).unwrap(),
+                            _ => disk.flush().unwrap(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    disk.close().unwrap();
+    assert!(check(&file).is_sound());
+    assert!(file.len().unwrap() < 200 * MIB, "places are used again");
+}
+
+#[test]
+fn flushes_of_many_threads_share_syncs_and_each_covers_its_own_writes() {
+    let file = created(&options(256 * MIB, MIB));
+    let probe = ProbeFile::new(&file);
+    let disk = probe.open();
+    thread::scope(|scope| {
+        for n in 0..4 {
+            let (disk, file) = (&disk, &file);
+            scope.spawn(move || {
+                for round in 0..12 {
+                    let block = n * 64 + round;
+                    write(&**disk, block * MIB, &stamp(block, round));
+                    disk.flush().unwrap();
+                    // What the log and the file hold now is enough to see the write.
+                    let crashed = open(&killed(file));
+                    assert_eq!(read(&*crashed, block * MIB, 4096), stamp(block, round));
+                }
+            });
+        }
+    });
+    assert!(probe.syncs() <= 3 + 48);
+    disk.close().unwrap();
+    assert_eq!(complaints(&file), [""; 0]);
+}
+
+#[test]
+fn a_close_waits_for_what_is_going_on_and_refuses_what_comes_later() {
+    for _ in 0..20 {
+        let file = created(&options(64 * MIB, MIB));
+        let disk = open(&file);
+        let written = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for n in 0..3 {
+                let (disk, written) = (&disk, &written);
+                scope.spawn(move || {
+                    for block in (n..64).step_by(3) {
+                        let bytes = stamp(block, 0);
+                        if disk.write_at(&[IoSlice::new(&bytes)], block * MIB).is_err() {
+                            break;
+                        }
+                        written.lock().unwrap().push(block);
+                    }
+                });
+            }
+            scope.spawn(|| {
+                thread::yield_now();
+                disk.close().unwrap();
+            });
+        });
+        let report = check(&file);
+        assert!(report.is_sound() && report.findings.is_empty(), "{report:?}");
+        let disk = open(&file);
+        for block in written.into_inner().unwrap() {
+            assert_eq!(read(&*disk, block * MIB, 4096), stamp(block, 0));
+        }
+    }
+}
