@@ -89,6 +89,6 @@ fn every_transcript_is_answered_as_it_is_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/login");
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    assert!(paths.len() >= 13, "only {} transcripts", paths.len());
+    assert!(paths.len() >= 14, "only {} transcripts", paths.len());
     paths.iter().for_each(|path| replay(path));
 }
