@@ -80,7 +80,7 @@ impl Target {
 
     /// The first portal.
     pub fn portal(&self) -> SocketAddr {
-        let text = self.document["portals"][0]["address"].as_str().unwrap_or_default();
+        let text = self.document["portals"][0]["addresses"][0].as_str().unwrap_or_default();
         text.parse().unwrap_or_else(|error| panic!("portal {text:?}: {error}: {}", self.document))
     }
 
@@ -91,7 +91,7 @@ impl Target {
 
     /// The URL of LUN `index` of the first target, in the order of the document.
     pub fn url(&self, index: usize) -> String {
-        self.text(&self.document["targets"][0]["luns"][index]["url"])
+        self.text(&self.document["targets"][0]["luns"][index]["urls"][0])
     }
 
     fn text(&self, value: &Value) -> String {

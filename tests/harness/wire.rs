@@ -427,6 +427,17 @@ impl Peer {
         self.command_out(lun, &rw10(0x2a, lba, blocks), data)
     }
 
+    /// READ(16) of `blocks` blocks of `block` bytes.
+    pub fn read16(&mut self, lun: u8, lba: u64, blocks: u32, block: u32) -> Answer {
+        self.command_in(lun, &rw16(0x88, lba, blocks), blocks * block)
+    }
+
+    /// WRITE(16) of whole blocks of `block` bytes.
+    pub fn write16(&mut self, lun: u8, lba: u64, data: &[u8], block: usize) -> Answer {
+        let blocks = u32::try_from(data.len() / block).expect("a short transfer");
+        self.command_out(lun, &rw16(0x8a, lba, blocks), data)
+    }
+
     /// Clears the unit attentions that a new session finds and says whether the unit is ready then.
     pub fn is_ready(&mut self, lun: u8) -> bool {
         (0..5).any(|_| self.command_in(lun, &[0; 6], 0).status == 0)
@@ -471,6 +482,15 @@ impl Peer {
 pub fn rw10(operation: u8, lba: u32, blocks: u16) -> [u8; 10] {
     let ([a, b, c, d], [e, f]) = (lba.to_be_bytes(), blocks.to_be_bytes());
     [operation, 0, a, b, c, d, 0, e, f, 0]
+}
+
+/// READ(16) or WRITE(16).
+pub fn rw16(operation: u8, lba: u64, blocks: u32) -> [u8; 16] {
+    let mut cdb = [0; 16];
+    cdb[0] = operation;
+    cdb[2..10].copy_from_slice(&lba.to_be_bytes());
+    cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
+    cdb
 }
 
 /// A login request with these flags (T, C, CSG, NSG) and keys.

@@ -24,7 +24,8 @@ fn iscsi_test_cu_runs_to_its_end_and_passes_no_fewer_tests_than_before() {
         return;
     }
     let folder = Folder::new();
-    let mut target = Target::serve(programs!(), ["--disk", &format!("{},size=256M", folder.name("disk.vhdx"))]);
+    let mut target =
+        Target::serve(programs!(), ["--disk", &format!("{},size=256M", folder.name("disk.vhdx"))]);
     let url = target.url(0);
     let mut results = Vec::new();
     for suite in cunit::suites() {
@@ -75,9 +76,16 @@ fn judge(results: &[SuiteResult], passed: &BTreeSet<String>) {
     }
     report::table("conformance", &table);
     let hung: Vec<_> = results.iter().filter(|result| !result.ended).collect();
-    for result in results.iter().filter(|result| !result.ended || lost.iter().any(|name| name.starts_with(&result.suite))) {
+    for result in results
+        .iter()
+        .filter(|result| !result.ended || lost.iter().any(|name| name.starts_with(&result.suite)))
+    {
         println!("==== {}\n{}", result.suite, result.output);
     }
-    assert!(hung.is_empty(), "did not run to their end: {:?}", hung.iter().map(|r| &r.suite).collect::<Vec<_>>());
+    assert!(
+        hung.is_empty(),
+        "did not run to their end: {:?}",
+        hung.iter().map(|r| &r.suite).collect::<Vec<_>>()
+    );
     assert!(lost.is_empty(), "passed before: {lost:?}");
 }
