@@ -52,8 +52,6 @@ fn a_dynamic_vhdx_of_64_tib_is_served_at_once_and_in_bounded_memory() {
         peer.logout();
         target.stop();
     }
-    // Exit code 3: no damage, but space that nothing uses. A table this long is not searched for the end of the last block.
-    let checked = programs!().target(["image", "check", &image]);
-    assert!(matches!(checked.code(), Some(0 | 3)) && checked.stdout.contains("0 errors"), "{checked}");
+    programs!().target(["image", "check", &image]).expect_success();
     report::table("large", &lines);
 }
