@@ -15,7 +15,7 @@ use super::Fault;
 use super::offer::ValidOffer;
 use super::parameters::{ConnectionParameters, SessionParameters, TaskReporting};
 use super::rules::{IRRELEVANT, NOT_UNDERSTOOD, Outcome, REJECT, Reply, Rule};
-use crate::limits::{DATA_SEGMENT_LEN_DEFAULT, DATA_SEGMENT_LEN_MAX};
+use crate::limits::DATA_SEGMENT_LEN_DEFAULT;
 use crate::text::grammar::number;
 use crate::text::keys::{Form, KEYS, Key, KeyRow, Kind, Phase, Role, Use};
 use crate::text::pairs::{Pair, Pairs};
@@ -398,7 +398,7 @@ impl Negotiation {
         match self.results.get(&Key::MaxBurstLength) {
             Some(Outcome::Number(value)) => *value,
             _ if self.outstanding.contains_key(&Key::MaxBurstLength) => self.offer.max_burst_length,
-            _ => SessionParameters::default().max_burst_length.min(DATA_SEGMENT_LEN_MAX),
+            _ => SessionParameters::default().max_burst_length,
         }
     }
 

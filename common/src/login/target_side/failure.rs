@@ -6,7 +6,7 @@ use crate::limits::LOGIN_EXCHANGES_MAX;
 use crate::login::Fault;
 use crate::login::chap::ChapError;
 use crate::login::negotiation::NegotiationError;
-use crate::name::NameError;
+use crate::name::{IscsiName, NameError};
 use crate::pdu::login::{LoginRequest, LoginResponse, LoginStatus, Stage};
 use crate::pdu::{Pdu, PduError};
 use crate::serial::StatSn;
@@ -29,8 +29,13 @@ pub enum TargetLoginError {
     #[error("authentication: {0}")]
     Chap(#[from] ChapError),
     /// The policy said no.
-    #[error("login refused: {0}")]
-    Refused(#[from] LoginRefusal),
+    #[error("login to {} refused: {refusal}", target.as_ref().map_or("a discovery session", IscsiName::as_str))]
+    Refused {
+        /// Why.
+        refusal: LoginRefusal,
+        /// The target that was asked for; `None` in a discovery session.
+        target: Option<IscsiName>,
+    },
     /// Version 0 is not among those that the initiator speaks.
     #[error("the initiator speaks versions {min} to {max} of the protocol; this target speaks version 0")]
     Version {
@@ -117,7 +122,7 @@ impl TargetLoginError {
     pub const fn status(&self) -> LoginStatus {
         match self {
             Self::Chap(error) => error.status(),
-            Self::Refused(refusal) => refusal.status(),
+            Self::Refused { refusal, .. } => refusal.status(),
             Self::Version { .. } => LoginStatus::UnsupportedVersion,
             Self::Missing { .. } => LoginStatus::MissingParameter,
             Self::TargetName(_) => LoginStatus::NotFound,
@@ -137,10 +142,10 @@ impl TargetLoginError {
             }
             Self::Negotiation(error) => error.fault(),
             Self::Chap(error) => error.fault(),
-            Self::Refused(LoginRefusal::AuthorizationFailure)
+            Self::Refused { refusal: LoginRefusal::AuthorizationFailure, .. }
             | Self::TargetName(_)
             | Self::AuthenticationSkipped => Fault::NotAllowed,
-            Self::Refused(_) => Fault::Local,
+            Self::Refused { .. } => Fault::Local,
             Self::Version { .. } | Self::NoCommonMethod { .. } => Fault::NoCommonOption,
             _ => Fault::PeerBrokeRules,
         }
@@ -159,7 +164,7 @@ pub struct LoginFailure {
 impl LoginFailure {
     pub(super) fn new(error: TargetLoginError, request: &LoginRequest) -> Self {
         let address = match &error {
-            TargetLoginError::Refused(refusal) => refusal.address().cloned(),
+            TargetLoginError::Refused { refusal, .. } => refusal.address().cloned(),
             _ => None,
         };
         let mut text = Pairs::new();

@@ -75,6 +75,8 @@ pub struct TargetLogin {
     sender: TextSender,
     /// The first request's header: what must not change later.
     first: Option<LoginRequest>,
+    /// Who asks, once the first text is complete.
+    identity: Option<Identity>,
     admitted: Option<Admitted>,
     stat_sn: StatSn,
     exchanges: u32,
@@ -91,7 +93,6 @@ enum State {
 /// What the policy let in.
 #[derive(Debug)]
 struct Admitted {
-    identity: Identity,
     numbers: Option<SessionNumbers>,
     portal_group: Option<PortalGroupTag>,
     authentication: AuthenticationState,
@@ -128,6 +129,7 @@ impl TargetLogin {
             receiver: TextReceiver::default(),
             sender: TextSender::default(),
             first: None,
+            identity: None,
             admitted: None,
             stat_sn: StatSn(0),
             exchanges: 0,
@@ -188,7 +190,7 @@ impl TargetLogin {
     /// What the initiator said of itself so far, for log lines: its port once that is known.
     #[must_use]
     pub fn initiator(&self) -> Option<&InitiatorPort> {
-        self.admitted.as_ref().map(|admitted| &admitted.identity.port)
+        self.identity.as_ref().map(|identity| &identity.port)
     }
 
     fn step(
@@ -284,13 +286,13 @@ impl TargetLogin {
             _ => Phase::Operational,
         };
         let mut reply = Pairs::new();
-        let received = match &self.admitted {
+        let received = match &self.identity {
             None => {
                 self.admit(policy, header, text, &mut reply)?;
                 self.negotiation.receive(phase, text)?
             }
-            Some(admitted) => {
-                let text = identity::without_repetition(&admitted.identity, text)?;
+            Some(identity) => {
+                let text = identity::without_repetition(identity, text)?;
                 self.negotiation.receive(phase, &text)?
             }
         };
@@ -316,14 +318,16 @@ impl TargetLogin {
         text: &Pairs,
         reply: &mut Pairs,
     ) -> Result<(), TargetLoginError> {
-        let identity = Identity::read(header, text)?;
+        let identity = self.identity.insert(Identity::read(header, text)?);
         if identity.target.is_none() {
             self.negotiation.set_discovery();
         }
         if header.tsih.0 != 0 {
             self.negotiation.set_not_leading();
         }
-        let admission = policy.admit(&identity.as_request(header)).map_err(TargetLoginError::Refused)?;
+        let admission = policy
+            .admit(&identity.as_request(header))
+            .map_err(|refusal| TargetLoginError::Refused { refusal, target: identity.target.clone() })?;
         let authentication = match admission.authentication {
             Authentication::NotRequired => AuthenticationState::NotRequired,
             Authentication::Chap(chap) => {
@@ -343,7 +347,6 @@ impl TargetLogin {
             }
         }
         self.admitted = Some(Admitted {
-            identity,
             numbers: admission.numbers,
             portal_group: admission.portal_group,
             authentication,
@@ -426,19 +429,21 @@ impl TargetLogin {
         data: bytes::Bytes,
     ) -> Result<TargetStep, TargetLoginError> {
         let (session, connection) = self.negotiation.finish()?;
-        let Some(admitted) = self.admitted.take() else { return Err(TargetLoginError::AfterTheEnd) };
+        let (Some(identity), Some(admitted)) = (&self.identity, self.admitted.take()) else {
+            return Err(TargetLoginError::AfterTheEnd);
+        };
         self.state = State::Ended;
         let stat_sn = self.stat_sn.advance();
-        let requested = match (admitted.identity.target, admitted.portal_group) {
-            (Some(target), portal_group) => LoginSession::Normal { target, portal_group },
-            (None, _) => LoginSession::Discovery,
+        let requested = match identity.target.clone() {
+            Some(target) => LoginSession::Normal { target, portal_group: admitted.portal_group },
+            None => LoginSession::Discovery,
         };
         let authenticated_as = match &admitted.authentication {
             AuthenticationState::Chap(chap) => chap.authenticated().map(str::to_owned),
             _ => None,
         };
         let outcome = LoginOutcome {
-            initiator: admitted.identity.port,
+            initiator: identity.port.clone(),
             initiator_alias: self.negotiation.declared(Key::InitiatorAlias).map(str::to_owned),
             session: requested,
             login: if header.tsih.0 == 0 {
@@ -452,7 +457,8 @@ impl TargetLogin {
             initial_cmd_sn: header.cmd_sn,
             next_stat_sn: self.stat_sn,
         };
-        let reply = FinalReply::new(Header { request: header.clone(), stat_sn }, data);
+        let reply =
+            FinalReply::new(Header { request: header.clone(), stat_sn }, data, identity.target.clone());
         Ok(TargetStep::Complete(Box::new(CompletedLogin { outcome, reply })))
     }
 

@@ -72,11 +72,12 @@ pub enum SessionLogin {
 pub struct FinalReply {
     header: Header,
     data: Bytes,
+    target: Option<IscsiName>,
 }
 
 impl FinalReply {
-    pub(super) const fn new(header: Header, data: Bytes) -> Self {
-        Self { header, data }
+    pub(super) const fn new(header: Header, data: Bytes, target: Option<IscsiName>) -> Self {
+        Self { header, data, target }
     }
 
     /// The login succeeds. `tsih` is the session's and not 0, `window` is the session's.
@@ -94,7 +95,7 @@ impl FinalReply {
     /// The login fails after all, for instance since no session can be made.
     #[must_use]
     pub fn refuse(self, refusal: LoginRefusal) -> LoginFailure {
-        LoginFailure::new(TargetLoginError::Refused(refusal), &self.header.request)
+        LoginFailure::new(TargetLoginError::Refused { refusal, target: self.target }, &self.header.request)
     }
 }
 

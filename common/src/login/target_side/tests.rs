@@ -226,6 +226,15 @@ fn every_refusal_has_its_status_and_a_redirection_its_address() {
 }
 
 #[test]
+fn a_refusal_names_the_target_and_the_initiator_for_the_log() {
+    let mut login = login();
+    let failure =
+        fail(&mut login, &Policy::refusing(LoginRefusal::NotFound), &request(Sec, Some(Op), &names()));
+    assert_eq!(failure.error.to_string(), format!("login to {TARGET} refused: there is no such target"));
+    assert_eq!(login.initiator().map(|port| port.name.as_str()), Some(INITIATOR));
+}
+
+#[test]
 fn a_pdu_of_another_kind_is_answered_only_within_a_login() {
     let failure = login().handle_other(InitiatorTaskTag(9));
     assert!(failure.response.is_none(), "nothing came before it");
