@@ -11,6 +11,7 @@ pub mod faulty_file;
 pub mod foreign;
 pub mod fuzz;
 pub mod gated_disk;
+pub mod nz4k;
 pub mod process;
 pub mod random;
 pub mod report;

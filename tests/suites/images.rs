@@ -2,8 +2,10 @@
 
 #[path = "images"]
 mod images {
+    mod commands;
     mod crashes;
     mod model;
+    mod qemu;
     mod vhd_cases;
     mod vhd_file;
 }

@@ -301,5 +301,4 @@ impl BlockFile for HostFile {
 }
 
 #[cfg(test)]
-#[path = "host_file_tests.rs"]
 mod tests;

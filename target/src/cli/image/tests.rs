@@ -1,3 +1,5 @@
+//! The image commands, called as functions.
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;

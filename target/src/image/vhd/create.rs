@@ -1,7 +1,6 @@
 //! New VHD files.
 //!
-//! dynamic: footer copy at 0, header at 512, table at 1536, then blocks, and the footer where the next block's bitmap
-//! will be. fixed: the disk and the footer.
+//! dynamic: footer copy at 0, header at 512, table at 1536, then blocks, and the footer. fixed: the disk and the footer.
 
 use super::footer::{FOOTER_LEN, Footer, Kind};
 use super::header::Header;
@@ -86,7 +85,7 @@ fn create_dynamic(
     let footer = Footer::new(Kind::Dynamic, shape.size, env.random_guid()?, env.unix_time());
     let header = Header::new(TABLE_AT, shape.blocks, block);
     let table_end = TABLE_AT + table_len(shape);
-    let len = shape.file_len(shape.slot_after(table_end));
+    let len = Shape::file_len(table_end);
     file.set_len(len)?;
     let ones = [0xff; 64 * 1024];
     let mut at = TABLE_AT;

@@ -160,10 +160,16 @@ impl Shape {
         self.slot_after(self.slot_len() + self.slot_after(0)) - self.slot_after(0)
     }
 
-    /// Length of a file in which the block at `slot` would be the next new one. The footer then lies in the last sector of
-    /// that block's bitmap, so that whoever takes the place overwrites the footer.
-    pub(super) fn file_len(&self, slot: u64) -> u64 {
-        slot + self.bitmap_len
+    /// Length of a file whose last block ends at `end`: the footer follows at once. QEMU's next block starts there and its bitmap
+    /// takes the footer's place; behind a gap the footer would come to light in that block's payload.
+    pub(super) fn file_len(end: u64) -> u64 {
+        end.next_multiple_of(SECTOR) + SECTOR
+    }
+
+    /// Whether a file of `len` bytes whose last block ends at `end` holds nothing where the next block's payload will be.
+    /// Before it are a gap, where bytes do no harm, and the bitmap, which is written with the block.
+    pub(super) fn is_trimmed(&self, end: u64, len: u64) -> bool {
+        (Self::file_len(end)..=self.slot_after(end) + self.bitmap_len).contains(&len)
     }
 
     /// Sectors of the disk in `block`: less than a block's in the last one.
@@ -359,7 +365,7 @@ fn survey(shape: &Shape, table: &[u32], areas: &[(Range<u64>, &'static str)], bo
     }
     survey.end = cursor;
     let tail = body_end.saturating_sub(survey.end);
-    // The footer stands where the next block would start, so up to a bitmap and a page are no leak.
+    // Windows aligns the footer to a page, so up to a bitmap and a page are no leak.
     if tail > shape.bitmap_len + 4096 {
         survey.unused += tail;
     }
@@ -383,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_blocks_have_aligned_payload_and_the_footer_lies_in_the_next_bitmap() {
+    fn new_blocks_have_aligned_payload_and_the_footer_lies_before_it() {
         for (block, stride) in
             [(2u32 << 20, (2 << 20) + 4096), (4 << 20, (4 << 20) + 4096), (4096, 8192), (512, 1024)]
         {
@@ -395,7 +401,8 @@ mod tests {
                 assert!(slot >= end && slot - end < 4096, "{block} {end}");
                 assert!(payload.is_multiple_of(u64::from(block).min(4096)));
                 assert_eq!(shape.slot_after(slot + shape.slot_len()), slot + shape.stride());
-                assert_eq!(shape.file_len(slot), payload);
+                assert!(shape.is_trimmed(end, Shape::file_len(end)));
+                assert!(shape.is_trimmed(end, payload) && !shape.is_trimmed(end, payload + 512));
             }
         }
     }

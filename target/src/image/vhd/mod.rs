@@ -32,7 +32,7 @@ use super::{
 };
 use dynamic::DynamicDisk;
 use footer::Kind;
-use layout::{Found, Layout, Place, find_footer};
+use layout::{Found, Layout, Place, Shape, find_footer};
 use space::Space;
 
 /// Opens a VHD file.
@@ -71,16 +71,18 @@ fn open_dynamic(file: Arc<dyn BlockFile>, found: &Found, access: Access) -> Resu
     let (shape, end) = (layout.shape, layout.survey.end);
     let mut len = found.len;
     if access == Access::ReadWrite {
-        len = shape.file_len(shape.slot_after(end));
+        if found.place != Place::End || !shape.is_trimmed(end, len) {
+            len = Shape::file_len(end);
+        }
         put_in_order(&*file, found, len).map_err(|e| OpenError::io(Format::Vhd, "footer", e))?;
     }
     let space = Space::new(shape, found.footer.clone(), end, len, &layout.survey.gaps);
     Ok(Arc::new(DynamicDisk::new(file, layout, space, access)))
 }
 
-/// Makes the file end as our own do: behind the last block only the footer, in the bitmap of the block that comes next, so
-/// that the payload of all new blocks is a hole. What lies there after a crash may be payload of blocks that never got an
-/// entry. The copy at the start is good at every moment in which the footer at the end is not.
+/// Makes the file end with a footer close behind the last block, so that the payload of all new blocks is a hole. What lies
+/// there after a crash may be payload of blocks that never got an entry. The copy at the start is good at every moment in
+/// which the footer at the end is not.
 fn put_in_order(file: &dyn BlockFile, found: &Found, len: u64) -> io::Result<()> {
     if found.copy.as_ref() != Ok(&found.footer) {
         file.write_all_at(found.footer.bytes(), 0)?;

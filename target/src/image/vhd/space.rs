@@ -1,7 +1,8 @@
 //! Where new blocks go, and what the next flush has to write.
 //!
-//! New blocks come from freed places first, else from the end of the file, which grows in steps. Every growth writes one
-//! footer at the new end; where the old one lay, the next block's bitmap comes to lie (see [`Shape::file_len`]).
+//! New blocks come from freed places first, else from the end of the file, which grows by one block at a time with a footer
+//! at the new end: also without a clean close the file is one that any program accepts. The old footer is overwritten by
+//! the new block's bitmap, or stays in the gap before it.
 //!
 //! A freed place is handed out again only after the table without it is durable: otherwise a power cut could leave the
 //! old entry pointing at another block's data.
@@ -12,9 +13,6 @@ use super::footer::Footer;
 use super::layout::Shape;
 use crate::image::{BlockFile, DiskError};
 use crate::limits::MAX_VHD_FREE_SLOTS;
-
-/// The file grows by about this much at a time. Growing is cheap; the footer that each growth writes is what is saved.
-const GROWTH: u64 = 32 << 20;
 
 /// A place for one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +39,9 @@ pub(super) struct Batch {
 pub(super) struct Space {
     shape: Shape,
     footer: Footer,
-    /// Where the next block at the end starts.
-    next: u64,
-    /// Length of the file. All between `next` and the footer at the end reads as zero.
+    /// Where the last block or the metadata ends.
+    end: u64,
+    /// Length of the file, see [`Shape::is_trimmed`].
     len: u64,
     free: Vec<Slot>,
     /// Blocks whose entry changed since the last batch, in any order, some more than once.
@@ -55,12 +53,12 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// A file whose last referenced byte is before `end` and which is `len` bytes long; `gaps` lie between its blocks.
+    /// A file whose last block or metadata ends at `end` and which is `len` bytes long; `gaps` lie between its blocks.
     pub(super) fn new(shape: Shape, footer: Footer, end: u64, len: u64, gaps: &[Range<u64>]) -> Self {
         let mut space = Self {
             shape,
             footer,
-            next: shape.slot_after(end),
+            end,
             len,
             free: Vec::new(),
             changed: Vec::new(),
@@ -82,30 +80,24 @@ impl Space {
         if let Some(slot) = self.free.pop() {
             return Ok(slot);
         }
-        let at = self.next;
-        let next = self.shape.slot_after(at + self.shape.slot_len());
+        let at = self.shape.slot_after(self.end);
         // The table has 32 bits for a sector, and all ones mean "nowhere".
         if at / 512 >= u64::from(u32::MAX) {
             return Err(DiskError::NoSpace);
         }
-        if self.shape.file_len(next) > self.len {
-            let more = (GROWTH / self.shape.stride()).saturating_sub(1);
-            self.grow(file, self.shape.file_len(next + more * self.shape.stride()))?;
-        }
-        self.next = next;
+        self.grow(file, at + self.shape.slot_len())?;
         Ok(Slot { at, zeroed: true })
     }
 
-    fn grow(&mut self, file: &dyn BlockFile, len: u64) -> Result<(), DiskError> {
+    fn grow(&mut self, file: &dyn BlockFile, end: u64) -> Result<(), DiskError> {
+        let len = Shape::file_len(end);
         let grown = file.set_len(len).and_then(|()| file.write_all_at(self.footer.bytes(), len - 512));
         grown.map_err(|e| {
-            // The footer in the middle would be taken for the end's; back to where the old one is the last.
-            match file.set_len(self.len) {
-                Ok(()) => DiskError::of_write(e),
-                Err(_) => DiskError::Write(e),
-            }
+            // Back to where the old footer is the last thing in the file. If that fails too, the copy at the start remains.
+            let _ = file.set_len(self.len);
+            DiskError::of_write(e)
         })?;
-        self.len = len;
+        (self.end, self.len) = (end, len);
         Ok(())
     }
 
@@ -143,8 +135,8 @@ impl Space {
     /// Cuts the file off behind `end`, where its last block ends. The footer is durable in its new place before the old one
     /// goes.
     pub(super) fn trim(&mut self, file: &dyn BlockFile, end: u64) -> Result<(), DiskError> {
-        let len = self.shape.file_len(self.shape.slot_after(end));
-        if len < self.len {
+        if !self.shape.is_trimmed(end, self.len) {
+            let len = Shape::file_len(end);
             file.write_all_at(self.footer.bytes(), len - 512).map_err(DiskError::of_write)?;
             file.sync_data().map_err(DiskError::Write)?;
             file.set_len(len).map_err(DiskError::of_write)?;

@@ -1,3 +1,5 @@
+//! What a file of the host does, and that nobody else gets at it.
+
 use std::process::Command;
 
 use super::*;
