@@ -185,7 +185,8 @@ impl fmt::Display for Facts {
             writeln!(f, "Discovery asks for {}.", self.discovery_authentication)?;
         }
         let open = |target: &&TargetFacts| target.authentication == "none" && target.initiators.is_none();
-        if self.targets.iter().any(|target| open(&target)) {
+        let exposed = self.portals.iter().any(|portal| !portal.listen.ip().is_loopback());
+        if exposed && self.targets.iter().any(|target| open(&target)) {
             writeln!(
                 f,
                 "Without authentication, anyone who reaches a portal can read and write: see --chap-user and --listen."

@@ -39,6 +39,12 @@ pub enum ImageError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no folder to create it in.
+    #[error("cannot create {}: there is no folder {}", path.display(), folder_of(path).display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// It could not be created.
     #[error("cannot create {}: {source}", path.display())]
     Create {
@@ -78,8 +84,8 @@ pub fn create_if_missing(lun: &LunSpec) -> Result<bool, ImageError> {
     if exists(&lun.path)? {
         return Ok(false);
     }
-    let create = lun.create.ok_or_else(|| ImageError::Missing { path: lun.path.clone() })?;
-    match create_image(&lun.path, format_of_new(lun)?, create) {
+    let (format, create) = how_to_create(lun)?;
+    match create_image(&lun.path, format, create) {
         // Another process was faster; its image is opened like any that was there before.
         Err(ImageError::File(HostFileError::Io { source, .. }))
             if source.kind() == io::ErrorKind::AlreadyExists =>
@@ -125,17 +131,17 @@ pub fn check(lun: &LunSpec) -> Result<(), ImageError> {
         drop(image);
         return Ok(());
     }
-    if lun.create.is_none() {
-        return Err(ImageError::Missing { path: lun.path.clone() });
+    how_to_create(lun).map(|_| ())
+}
+
+/// The format and the rest of what the missing image of `lun` is created with.
+fn how_to_create(lun: &LunSpec) -> Result<(Format, CreateSpec), ImageError> {
+    let create = lun.create.ok_or_else(|| ImageError::Missing { path: lun.path.clone() })?;
+    let format = format_of_new(lun)?;
+    if !folder_of(&lun.path).is_dir() {
+        return Err(ImageError::NoFolder { path: lun.path.clone() });
     }
-    format_of_new(lun)?;
-    let folder = folder_of(&lun.path);
-    let error = match folder.metadata() {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
-        Ok(_) => io::ErrorKind::NotADirectory.into(),
-        Err(error) => error,
-    };
-    Err(HostFileError::Io { path: folder.into(), source: error }.into())
+    Ok((format, create))
 }
 
 fn exists(path: &Path) -> Result<bool, ImageError> {
@@ -207,8 +213,11 @@ mod tests {
         assert!(matches!(error, ImageError::Create { .. }), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let missing = folder.path().join("no-folder/a.raw");
-        assert!(check(&lun(&missing, Some(512))).unwrap_err().to_string().contains("no-folder"));
-        assert!(create_if_missing(&lun(&missing, Some(512))).unwrap_err().to_string().contains("a.raw"));
+        for result in
+            [check(&lun(&missing, Some(512))), create_if_missing(&lun(&missing, Some(512))).map(|_| ())]
+        {
+            assert!(matches!(result, Err(ImageError::NoFolder { .. })));
+        }
     }
 
     #[test]

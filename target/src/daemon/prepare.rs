@@ -194,6 +194,10 @@ impl Opening {
     ) -> Result<PreparedLun, PrepareError> {
         let created = images::create_if_missing(spec)?;
         self.seen.image(place, &spec.path)?;
+        // Damaged state is found before the image is touched, and an image that cannot be opened gets no state.
+        LunFolder::peek(state, &spec.path)?;
+        let image = images::open(spec, images::access_of(spec))?;
+        self.disks.push((spec.path.clone(), Arc::clone(&image.disk)));
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(PrepareError::Random)?;
         let folder = LunFolder::open(state, &spec.path, random)?;
@@ -204,8 +208,6 @@ impl Opening {
         self.seen.serial(place, Some(serial.clone()))?;
         let path = PathBuf::from(&identity.image);
 
-        let image = images::open(spec, images::access_of(spec))?;
-        self.disks.push((path.clone(), Arc::clone(&image.disk)));
         let found = image.disk.geometry().size;
         if let Some(create) = spec.create.filter(|create| !created && create.size != found) {
             self.notes.push(format!(

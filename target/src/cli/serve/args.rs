@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use lunkeep_common::name::{IscsiName, PortalGroupTag};
 use lunkeep_common::scsi::Lun;
 
@@ -19,6 +19,7 @@ use crate::store::StateLocation;
 
 /// What `serve` is told on the command line.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["config", "disk"]).required(true))]
 #[command(after_help = "\
 Each --disk is a LUN of one target: the first is LUN 0, the next LUN 1, and so on.
 
@@ -32,12 +33,12 @@ and never changes.
 Exit codes: 0 stopped cleanly, 1 failed, 2 wrong command line or configuration, 3 stopped at once by a second signal.")]
 pub struct ServeArgs {
     /// Configuration file in TOML (docs/serve.md)
-    #[arg(value_name = "CONFIG.toml", required_unless_present = "disk")]
+    #[arg(value_name = "CONFIG.toml")]
     pub config: Option<PathBuf>,
 
     /// An image to serve: PATH[,size=10G][,format=vhdx][,fixed][,ro][,block=4096][,serial=TEXT].
     /// With a size a missing image is created: its format is that of its name, VHDX without an extension
-    #[arg(long, value_name = "PATH[,OPTIONS]", conflicts_with = "config")]
+    #[arg(long, value_name = "PATH[,OPTIONS]")]
     pub disk: Vec<DiskFlag>,
 
     /// Where to listen [default: 0.0.0.0:3260 and [::]:3260]; port 0 takes any free port. Goes before the portals of CONFIG.toml

@@ -105,9 +105,23 @@ fn an_image_that_is_being_served_is_refused() {
     let spec = spec(folder.path(), &[(None, &["a.raw,size=1M"])]);
     let held = Prepared::open(&spec).unwrap();
     let error = Prepared::open(&spec).unwrap_err().to_string();
-    assert!(error.contains("a.raw is being served by another process"), "{error}");
+    assert!(error.contains("a.raw is in use"), "{error}");
     drop(held);
     Prepared::open(&spec).unwrap();
+}
+
+#[test]
+fn an_image_that_cannot_be_opened_gets_no_state_and_damaged_state_keeps_the_image_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.vhdx"), "no image").unwrap();
+    let bad = spec(folder.path(), &[(None, &["bad.vhdx"])]);
+    assert!(error(&bad).contains("bad.vhdx"));
+    assert!(!folder.path().join("bad.vhdx.lunkeep").exists());
+
+    let good = spec(folder.path(), &[(None, &["a.raw,size=1M"])]);
+    assert!(Prepared::open(&good).unwrap().close().is_empty());
+    std::fs::write(folder.path().join("a.raw.lunkeep/identity.json"), "{}").unwrap();
+    assert!(error(&good).contains("identity.json is damaged"));
 }
 
 #[test]
