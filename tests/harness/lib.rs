@@ -14,6 +14,7 @@ pub mod gated_disk;
 pub mod nz4k;
 pub mod process;
 pub mod random;
+pub mod relay;
 pub mod report;
 pub mod target;
 pub mod test_environment;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use lunkeep_common::login::chap::ChapIdentity;
 use lunkeep_common::login::initiator_side::InitiatorAuthentication;
 use lunkeep_common::login::{ChapCredentials, ChapSecret, DigestPolicy, Offer};
 use lunkeep_common::name::IscsiName;
@@ -15,7 +14,7 @@ use super::failure::Failure;
 use super::output;
 use super::url::Url;
 use crate::engine::state::{Slot, StateFolder};
-use crate::engine::{Config, Initiator, LunHandle};
+use crate::engine::{Config, Initiator, LunHandle, chap};
 use crate::session::Timing;
 
 /// Arguments of every command.
@@ -155,8 +154,7 @@ impl ConnectionArguments {
                 "note: a CHAP secret is shorter than 12 bytes, which RFC 7143 9.2.1 advises against",
             );
         }
-        let credentials = ChapCredentials { name: name.to_owned(), secret: ours };
-        Ok(InitiatorAuthentication::Chap(Box::new(ChapIdentity::new(credentials, mutual))))
+        Ok(chap(ChapCredentials { name: name.to_owned(), secret: ours }, mutual))
     }
 }
 

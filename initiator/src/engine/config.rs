@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use lunkeep_common::login::chap::ChapIdentity;
 use lunkeep_common::login::initiator_side::InitiatorAuthentication;
-use lunkeep_common::login::{Offer, OfferError, ValidOffer};
+use lunkeep_common::login::{ChapAlgorithm, ChapCredentials, Offer, OfferError, ValidOffer};
 use lunkeep_common::name::{IscsiName, Isid};
 
 use crate::session::Timing;
@@ -31,6 +32,19 @@ pub struct Config {
     pub timing: Timing,
     /// For the connection and the whole login, each.
     pub login_limit: Duration,
+}
+
+/// The CHAP algorithms in the order in which they are offered. SHA-256 comes last: tgt and others that share its code take its
+/// number, 7, for SHA-1 and choose the first number of the list that they know, so with 7 before 5 no login would succeed.
+/// Targets that choose by strength are free to take it.
+pub const CHAP_ALGORITHMS: [ChapAlgorithm; 4] =
+    [ChapAlgorithm::Sha3_256, ChapAlgorithm::Sha1, ChapAlgorithm::Md5, ChapAlgorithm::Sha256];
+
+/// Proof of `ours` by CHAP with [`CHAP_ALGORITHMS`]; with `theirs` the target must prove itself too.
+#[must_use]
+pub fn chap(ours: ChapCredentials, theirs: Option<ChapCredentials>) -> InitiatorAuthentication {
+    let algorithms = CHAP_ALGORITHMS.to_vec();
+    InitiatorAuthentication::Chap(Box::new(ChapIdentity { credentials: ours, algorithms, mutual: theirs }))
 }
 
 impl Config {

@@ -21,7 +21,7 @@ mod login;
 pub mod state;
 mod wire;
 
-pub use config::{Config, Identity};
+pub use config::{CHAP_ALGORITHMS, Config, Identity, chap};
 pub use error::{Error, LostCause};
 pub use handle::{LunHandle, Session, SessionInfo};
 pub use initiator::Initiator;

@@ -1,10 +1,13 @@
 //! The program.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
+use lunkeep_common::pdu::{InitiatorHeader, TargetHeader};
 use lunkeep_tests::content::assert_same;
 use lunkeep_tests::random::{Random, seed};
+use lunkeep_tests::relay::{Passed, Relay};
 use lunkeep_tests::report::test_name;
 use serde_json::Value;
 
@@ -207,4 +210,43 @@ fn data_is_in_the_image_after_the_target_was_killed_right_after_a_write() {
     let mut data = [0; 4096];
     fs::File::open(bench.folder.file("disk.raw")).unwrap().read_exact_at(&mut data, 1 << 20).unwrap();
     assert_eq!(data, [0x5a; 4096]);
+}
+
+/// What a write does, as one letter each: W a WRITE, w its status, S SYNCHRONIZE CACHE, s its status, L the logout.
+fn trace(passed: &[Passed]) -> String {
+    let mut open = HashMap::new();
+    let mut trace = String::new();
+    for pdu in passed {
+        match pdu {
+            Passed::Request(InitiatorHeader::ScsiCommand(command)) => {
+                let letter = match command.cdb[0] {
+                    0x8a => 'W',
+                    0x35 => 'S',
+                    _ => continue,
+                };
+                open.insert(command.itt, letter);
+                trace.push(letter);
+            }
+            Passed::Request(InitiatorHeader::LogoutRequest(_)) => trace.push('L'),
+            Passed::Response(TargetHeader::ScsiResponse(response)) => {
+                trace.extend(open.remove(&response.itt).map(|letter| letter.to_ascii_lowercase()));
+            }
+            _ => {}
+        }
+    }
+    trace
+}
+
+#[test]
+fn a_write_is_flushed_after_its_last_status_and_before_the_logout() {
+    with_each_target(Demand::Nothing, |bench| {
+        let relay = Relay::to(bench.portal);
+        bench.folder.write("in", vec![0x77; 5 << 20]);
+        let url = bench.url.replacen(&bench.portal.to_string(), &relay.portal().to_string(), 1);
+        bench.run(&["write", &url, "-i", &bench.folder.name("in")]).expect_success();
+        let trace = trace(&relay.passed());
+        let writes = trace.strip_suffix("SsL").unwrap_or_else(|| panic!("no flush at the end: {trace}"));
+        assert_eq!(writes.matches('W').count(), 5, "{trace}");
+        assert_eq!(writes.matches('w').count(), 5, "{trace}");
+    });
 }
