@@ -132,7 +132,6 @@ pub struct FullFeature {
     timing: Timing,
     /// CmdSN of the next command.
     cmd_sn: CmdSn,
-    exp_cmd_sn: CmdSn,
     max_cmd_sn: CmdSn,
     exp_stat_sn: StatSn,
     next_tag: u32,
@@ -146,7 +145,7 @@ pub struct FullFeature {
     urgent: VecDeque<InitiatorPdu>,
     /// The task whose unsolicited data is being sent: it must be complete before the next command goes out.
     unsolicited: Option<InitiatorTaskTag>,
-    /// Tasks with solicited data to send, served in turn.
+    /// Tasks with solicited data to send, served in turn. A task that has ended is passed over when its turn comes.
     solicited: VecDeque<InitiatorTaskTag>,
     events: VecDeque<Event>,
     last_heard: Instant,
@@ -163,7 +162,6 @@ impl FullFeature {
             cid,
             timing,
             cmd_sn: login.cmd_sn,
-            exp_cmd_sn: login.exp_cmd_sn,
             max_cmd_sn: login.max_cmd_sn,
             exp_stat_sn: login.exp_stat_sn,
             next_tag: 1,
@@ -272,10 +270,6 @@ impl FullFeature {
         if task.sent.is_none() {
             self.queue.retain(|&queued| queued != tag);
         }
-        if self.unsolicited == Some(tag) {
-            self.unsolicited = None;
-        }
-        self.solicited.retain(|&sending| sending != tag);
         self.events.push_back(Event::Command { ticket: task.ticket, result });
         true
     }

@@ -64,15 +64,9 @@ impl FullFeature {
         Ok(())
     }
 
-    /// ExpCmdSN and MaxCmdSN, which never go back (RFC 7143 §4.2.2.1).
+    /// The command window. MaxCmdSN never goes back, and counts only with an ExpCmdSN that fits it (RFC 7143 §4.2.2.1).
     fn numbers(&mut self, exp: CmdSn, max: CmdSn) {
-        if max.next() < exp {
-            return;
-        }
-        if exp > self.exp_cmd_sn {
-            self.exp_cmd_sn = exp;
-        }
-        if max > self.max_cmd_sn {
+        if max.next() >= exp && max > self.max_cmd_sn {
             self.max_cmd_sn = max;
         }
     }

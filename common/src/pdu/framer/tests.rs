@@ -177,6 +177,21 @@ fn digests_switched_after_login_apply_to_bytes_that_are_already_here() {
     assert_eq!(framer.next_pdu().unwrap().unwrap().data, "first of full feature");
 }
 
+#[test]
+fn a_header_that_was_looked_at_before_the_switch_is_looked_at_again() {
+    let wire = ping(b"data", Digests::BOTH);
+    let mut spoiled = wire.clone();
+    spoiled[BHS_LEN] ^= 1;
+    for (wire, is_right) in [(wire, true), (spoiled, false)] {
+        let mut framer = framer(Digests::NONE);
+        framer.push(&wire[..BHS_LEN]);
+        assert_eq!(framer.next_pdu(), Ok(None));
+        framer.set_digests(Digests::BOTH);
+        framer.push(&wire[BHS_LEN..]);
+        assert_eq!(framer.next_pdu().is_ok(), is_right);
+    }
+}
+
 /// Everything the framer says about a stream that comes in pieces.
 fn frame(stream: &[u8], cuts: &[usize], digests: Digests) -> Vec<Result<RawPdu, FrameError>> {
     let mut framer = framer(digests);

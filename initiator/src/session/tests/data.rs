@@ -192,6 +192,23 @@ fn large_writes_share_the_wire_and_let_commands_pass() {
 }
 
 #[test]
+fn a_task_whose_r2t_came_early_gets_no_more_turns_than_others() {
+    let unsolicited = SessionParameters { immediate_data: false, first_burst_length: 2048, ..parameters() };
+    let mut peer = Peer::with(unsolicited);
+    peer.submit(Transfer::Out(pattern(4096)));
+    let a = peer.command().header.itt;
+    peer.data_out();
+    peer.send(r2t(a, 0, 2048, 2048), Bytes::new()).unwrap();
+    (0..3).for_each(|_| assert!(peer.data_out().header.buffer_offset < 2048));
+    peer.submit(Transfer::Out(pattern(4096)));
+    let b = peer.command().header.itt;
+    (0..4).for_each(|_| assert_eq!(peer.data_out().header.itt, b));
+    peer.send(r2t(b, 0, 2048, 2048), Bytes::new()).unwrap();
+    let order: Vec<_> = (0..8).map(|_| peer.data_out().header.itt).collect();
+    assert_eq!(order, [a, b, a, b, a, b, a, b]);
+}
+
+#[test]
 fn unsolicited_data_is_complete_before_the_next_command_goes_out() {
     let mut peer = Peer::new();
     peer.submit(Transfer::Out(pattern(1024)));

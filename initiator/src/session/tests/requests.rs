@@ -34,6 +34,23 @@ fn a_window_that_moves_back_is_ignored() {
 }
 
 #[test]
+fn a_window_that_contradicts_itself_is_ignored() {
+    let mut peer = Peer::new();
+    for _ in 0..32 {
+        peer.submit(Transfer::None);
+        peer.command();
+    }
+    peer.submit(Transfer::None);
+    // ExpCmdSN is 202, MaxCmdSN 200: one less than a closed window.
+    (peer.exp_cmd_sn, peer.window) = (CmdSn(202), u32::MAX - 1);
+    peer.send(nop_in(InitiatorTaskTag::RESERVED, TargetTransferTag::RESERVED), Bytes::new()).unwrap();
+    assert_eq!(peer.pdu(), None);
+    peer.window = u32::MAX;
+    peer.send(nop_in(InitiatorTaskTag::RESERVED, TargetTransferTag::RESERVED), Bytes::new()).unwrap();
+    assert!(peer.pdu().is_some());
+}
+
+#[test]
 fn more_commands_than_the_limit_are_refused() {
     let mut peer = Peer::new();
     for _ in 0..TASKS_MAX {
