@@ -36,12 +36,12 @@ pub struct ServeArgs {
     #[arg(value_name = "CONFIG.toml")]
     pub config: Option<PathBuf>,
 
-    /// An image to serve: PATH[,size=10G][,format=vhdx][,fixed][,ro][,block=4096][,serial=TEXT].
+    /// An image to serve, with options after commas: size=10G, format=vhdx, fixed, ro, block=4096, serial=TEXT.
     /// With a size a missing image is created: its format is that of its name, VHDX without an extension
     #[arg(long, value_name = "PATH[,OPTIONS]")]
     pub disk: Vec<DiskFlag>,
 
-    /// Where to listen [default: 0.0.0.0:3260 and [::]:3260]; port 0 takes any free port. Goes before the portals of CONFIG.toml
+    /// Where to listen, by default on port 3260 of every address; port 0 takes any free port. Goes before the portals of CONFIG.toml
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_listen)]
     pub listen: Vec<SocketAddr>,
 

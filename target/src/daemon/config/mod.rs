@@ -1,4 +1,4 @@
-//! The configuration file: TOML to [`ServeSpec`](super::spec::ServeSpec).
+//! The configuration file: TOML to [`super::spec::ServeSpec`].
 //!
 //! Two steps. [`tables`] is the shape of the file, read by serde with unknown keys denied; [`resolve`] checks what the shape
 //! cannot say (names, addresses, numbers that refer to each other, secrets) and collects every problem, so that one
