@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunkeep_common::login::target_side::Authentication;
-use lunkeep_common::name::{IscsiName, PortalGroupTag};
+use lunkeep_common::name::{IscsiName, Isid, PortalGroupTag};
+use lunkeep_common::pdu::InitiatorHeader;
 use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
     AccessList, Announce, LunConfig, PortalConfig, ServerConfig, Settings, TargetConfig,
@@ -14,6 +15,7 @@ use lunkeep_target::engine::config::{
 use lunkeep_target::engine::{HostEnvironment, Server, StartError};
 use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
 use lunkeep_tests::gated_disk::GatedDisk;
+use lunkeep_tests::relay::{Passed, Relay};
 use lunkeep_tests::wire::{Frame, Peer, login_request, opcode, rw10, text_keys};
 use tokio::runtime::Runtime;
 
@@ -223,6 +225,40 @@ fn a_logout_is_answered_when_no_write_is_left() {
     assert_eq!(peer.expect(opcode::LOGOUT_RESPONSE).bhs[2], 0);
     assert_eq!(bench.disks[0].passed(), 1);
     assert!(peer.until_closed().is_empty());
+}
+
+#[test]
+fn our_initiator_takes_a_write_for_timed_out_only_after_it_has_left_the_medium() {
+    use lunkeep_initiator::engine::{Config, Error, Identity, Initiator};
+    use lunkeep_initiator::session::{TaskFailure, Timing};
+    let bench = Bench::new();
+    let relay = Relay::to(bench.portal);
+    let identity =
+        Identity { name: "iqn.2024-01.invalid:a".parse().unwrap(), isid: Isid([0x80, 0, 0, 0, 0, 9]) };
+    let mut config = Config::new(identity).unwrap();
+    config.timing = Timing { command: Duration::from_secs(2), ..Timing::default() };
+    let portal = relay.portal().to_string().parse().unwrap();
+    bench.runtime.block_on(async {
+        let session = Initiator::new(config).login(&portal, &TARGET.parse().unwrap()).await.unwrap();
+        let lun = session.lun(lunkeep_common::scsi::Lun(0));
+        lun.ready().await.unwrap();
+        let write = tokio::spawn(async move { lun.write(0, vec![0xee; BLOCK].into(), 512).await });
+        let asked = |passed: Vec<Passed>| {
+            let abort = |p: &Passed| matches!(p, Passed::Request(InitiatorHeader::TaskManagementRequest(_)));
+            passed.iter().any(abort)
+        };
+        while !asked(relay.passed()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!write.is_finished(), "its fate is not known");
+        bench.disks[0].open();
+        let failure = write.await.unwrap().unwrap_err();
+        assert_eq!(bench.disks[0].passed(), 1);
+        assert!(
+            matches!(failure, Error::Task { failure: TaskFailure::TimedOut { sent: true }, .. }),
+            "{failure}"
+        );
+    });
 }
 
 #[test]
