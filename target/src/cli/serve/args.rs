@@ -216,6 +216,15 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_describes_every_flag() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/serve.md")).unwrap();
+        let command = <Serve as clap::CommandFactory>::command();
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(page.contains(&format!("`--{flag}")), "--{flag}");
+        }
+    }
+
+    #[test]
     fn wrong_command_lines_are_refused() {
         for line in [
             "",

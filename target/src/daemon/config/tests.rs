@@ -131,6 +131,29 @@ fn the_table_of_keys_is_what_the_file_accepts() {
 }
 
 #[test]
+fn the_documentation_describes_every_key_in_its_table() {
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/serve.md")).unwrap();
+    let configuration = page.split("## Configuration file").nth(1).unwrap().split("\n## ").next().unwrap();
+    for (table, keys) in tables::KEYS {
+        let section = match table {
+            "" => configuration.split("\n### ").next().unwrap(),
+            table => configuration
+                .split("\n### ")
+                .find(|section| section.lines().next().unwrap().contains(&format!("[{table}]")))
+                .unwrap_or_else(|| panic!("no section [{table}]")),
+        };
+        for key in
+            keys.iter().filter(|key| !(table.is_empty() && configuration.contains(&format!("[{key}]"))))
+        {
+            assert!(section.contains(&format!("\n| `{key}` |")), "[{table}] {key}");
+        }
+        let rows = section.lines().filter(|line| line.starts_with("| `")).count();
+        assert!(rows <= keys.len(), "[{table}] describes keys that are not there");
+    }
+}
+
+#[test]
 fn a_secret_that_stands_in_the_file_is_not_shown() {
     for file in fixtures("bad").iter().filter(|path| path.to_str().unwrap().contains("/inline_secret")) {
         assert!(!load_fixture(file).unwrap_err().to_string().contains("horse"), "{}", file.display());
