@@ -1,6 +1,6 @@
 //! The command line of `lunkeep-initiator`.
 //!
-//! Each command is a module with its arguments and a `run`. What a command prints is made in [`output`]; how it ends is a
+//! Each command is a module with its arguments and a `run`. What a command prints is made in `output`; how it ends is a
 //! [`Failure`] with one of the documented exit codes.
 
 mod connection;
