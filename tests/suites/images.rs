@@ -8,4 +8,6 @@ mod images {
     mod qemu;
     mod vhd_cases;
     mod vhd_file;
+    mod vhdx_crashes;
+    mod vhdx_ring;
 }

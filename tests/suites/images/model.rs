@@ -202,3 +202,29 @@ fn writers_that_meet_in_a_new_vhd_block_all_keep_their_data() {
     let options = CreateOptions { block_size: Some(4096), ..CreateOptions::dynamic(1 << 20) };
     race(Format::Vhd, &options, 256);
 }
+
+#[test]
+fn a_dynamic_vhdx_holds_what_several_threads_wrote_in_the_same_new_blocks() {
+    let options = CreateOptions {
+        block_size: Some(1 << 20),
+        logical_sector: Some(4096),
+        ..CreateOptions::dynamic((7 << 20) + 8192)
+    };
+    run(Format::Vhdx, &options, 6, 1000);
+}
+
+#[test]
+fn a_fixed_vhdx_holds_what_several_threads_wrote() {
+    let options = CreateOptions {
+        block_size: Some(1 << 20),
+        logical_sector: Some(4096),
+        ..CreateOptions::fixed((3 << 20) + 4096)
+    };
+    run(Format::Vhdx, &options, 3, 500);
+}
+
+#[test]
+fn writers_that_meet_in_a_new_vhdx_block_all_keep_their_data() {
+    let options = CreateOptions { block_size: Some(1 << 20), ..CreateOptions::dynamic(256 << 20) };
+    race(Format::Vhdx, &options, 256);
+}
