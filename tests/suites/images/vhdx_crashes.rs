@@ -80,6 +80,29 @@ fn places_of_unmapped_vhdx_blocks_are_used_again_without_showing_old_bytes() {
     println!("{count} power cuts");
 }
 
+/// New blocks are wanted when places were given up, but are not safe to use yet: before the flush, and after the punch.
+const TOO_EARLY: [Step; 12] = [
+    Step::Write { at: 0, count: 3 },
+    Step::Write { at: UNIT, count: 3 },
+    Step::Flush,
+    Step::Unmap { at: 0, count: UNIT },
+    Step::Write { at: 2 * UNIT + 5, count: 1 },
+    Step::Flush,
+    Step::Unmap { at: UNIT, count: UNIT },
+    Step::Flush,
+    Step::Write { at: 5, count: 1 },
+    Step::Flush,
+    Step::Kill,
+    Step::Write { at: UNIT + 9, count: 1 },
+];
+
+#[test]
+fn places_of_unmapped_vhdx_blocks_are_not_used_too_early() {
+    let how = Search { syncs: Syncs::Honest, per_stretch: 60, seed: 1 };
+    let count = search(Format::Vhdx, &small(), &TOO_EARLY, how).unwrap();
+    println!("{count} power cuts");
+}
+
 #[test]
 fn a_vhdx_whose_syncs_do_nothing_is_found_out() {
     let how = Search { syncs: Syncs::None, per_stretch: 400, seed: 1 };

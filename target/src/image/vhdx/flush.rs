@@ -195,8 +195,10 @@ impl Vhdx {
     /// Empties the log: everything in place and durable, and an entry that says so.
     fn make_room(&self, writer: &mut Writer) -> Result<(), DiskError> {
         self.sync(writer)?;
-        self.put_in_place(writer)?;
-        self.sync(writer)?;
+        if !writer.images.is_empty() {
+            self.put_in_place(writer)?;
+            self.sync(writer)?;
+        }
         self.append(writer, &[])?;
         self.sync(writer)
     }
