@@ -1,16 +1,18 @@
 //! `lunkeep-target serve`: opens what is to be served, serves it until a signal comes, and closes it again.
 
 mod args;
+mod signals;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 pub use args::ServeArgs;
+use signals::Signals;
 
 use super::{Exit, output};
 use crate::daemon::addresses;
@@ -18,7 +20,8 @@ use crate::daemon::facts::Facts;
 use crate::daemon::prepare::{self, Prepared};
 use crate::daemon::server_config::server_config;
 use crate::daemon::spec::{PortalSpec, ServeSpec};
-use crate::engine::{Server, StartError};
+use crate::engine::{Server, ShutdownReport, StartError};
+use crate::image::DiskError;
 
 /// How long sessions get to end by themselves once a signal came.
 const GRACE: Duration = Duration::from_secs(5);
@@ -96,41 +99,6 @@ fn raise_open_files() {
     }
 }
 
-/// A signal that follows another one within this time is the same one: timeout(1), for example, signals the process and then its
-/// group.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    last: Option<Instant>,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            last: None,
-        })
-    }
-
-    /// Returns with the next of the two that is not a repetition of the last.
-    async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
-            let now = Instant::now();
-            if self.last.replace(now).is_none_or(|last| now - last >= SAME_SIGNAL) {
-                return;
-            }
-        }
-    }
-}
-
 async fn serve(spec: &Arc<ServeSpec>, json: bool) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
@@ -147,7 +115,7 @@ async fn serve(spec: &Arc<ServeSpec>, json: bool) -> Exit {
         opened = opening => opened,
         () = signals.next() => {
             output::error("stopped by a signal before anything was served");
-            return Exit::Killed;
+            return Exit::Failure;
         }
     };
     let prepared = match prepared
@@ -165,7 +133,10 @@ async fn serve(spec: &Arc<ServeSpec>, json: bool) -> Exit {
         Ok(server) => {
             announce(spec, &prepared, &server.portals(), json);
             signals.next().await;
-            stop(server, &mut signals).await
+            tracing::info!(
+                "stopping: sessions are ended and images closed; a second signal ends the process at once"
+            );
+            stop(server.shutdown(GRACE), signals.next()).await
         }
         Err(error) => {
             output::error(explain(&error));
@@ -175,7 +146,14 @@ async fn serve(spec: &Arc<ServeSpec>, json: bool) -> Exit {
     if failure == Some(Exit::Killed) {
         return Exit::Killed;
     }
-    let closed = close(&prepared, &mut signals).await;
+    let closing = {
+        let prepared = Arc::clone(&prepared);
+        tokio::task::spawn_blocking(move || prepared.close())
+    };
+    let closed = tokio::select! {
+        closed = closing => report_closed(closed.map_err(|error| error.to_string())),
+        () = signals.next() => killed(),
+    };
     failure.unwrap_or(closed)
 }
 
@@ -194,32 +172,25 @@ fn announce(spec: &ServeSpec, prepared: &Prepared, bound: &[SocketAddr], json: b
     }
 }
 
-/// Ends the sessions. `Some`: the exit code that this makes certain.
-async fn stop(server: Server, signals: &mut Signals) -> Option<Exit> {
-    tracing::info!(
-        "stopping: sessions are ended and images closed; a second signal ends the process at once"
-    );
+/// Waits until the sessions are ended, or until a signal comes `again`. `Some`: the exit code that this makes certain.
+async fn stop(
+    shutdown: impl Future<Output = ShutdownReport>,
+    again: impl Future<Output = ()>,
+) -> Option<Exit> {
     tokio::select! {
-        report = server.shutdown(GRACE) => {
+        report = shutdown => {
             if !report.complete {
                 output::note(format_args!("not all of {} sessions ended within {GRACE:?}", report.sessions));
             }
             None
         }
-        () = signals.next() => Some(killed()),
+        () = again => Some(killed()),
     }
 }
 
-async fn close(prepared: &Arc<Prepared>, signals: &mut Signals) -> Exit {
-    let closing = {
-        let prepared = Arc::clone(prepared);
-        tokio::task::spawn_blocking(move || prepared.close())
-    };
-    let failed = tokio::select! {
-        failed = closing => failed,
-        () = signals.next() => return killed(),
-    };
-    match failed {
+/// Says which images could not be closed.
+fn report_closed(closed: Result<Vec<(PathBuf, DiskError)>, String>) -> Exit {
+    match closed {
         Ok(failed) if failed.is_empty() => Exit::Success,
         Ok(failed) => {
             for (path, error) in failed {
@@ -254,4 +225,38 @@ fn explain(error: &StartError) -> String {
         _ => return error.to_string(),
     };
     format!("cannot listen on {address}: {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_signal_ends_a_shutdown_that_hangs() {
+        assert_eq!(stop(pending(), ready(())).await, Some(Exit::Killed));
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_that_ends_lets_the_images_be_closed() {
+        for complete in [true, false] {
+            assert_eq!(stop(ready(ShutdownReport { sessions: 1, complete }), pending()).await, None);
+        }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_closed_is_a_failure() {
+        assert_eq!(report_closed(Ok(vec![])), Exit::Success);
+        assert_eq!(report_closed(Ok(vec![("a.vhdx".into(), DiskError::Poisoned)])), Exit::Failure);
+        assert_eq!(report_closed(Err("gone".into())), Exit::Failure);
+    }
+
+    #[test]
+    fn a_port_in_use_is_told_with_its_address_and_what_to_do() {
+        let address = "127.0.0.1:3260".parse().unwrap();
+        let error = StartError::Bind { address, source: io::ErrorKind::AddrInUse.into() };
+        let text = explain(&error);
+        assert!(text.contains("127.0.0.1:3260") && text.contains("--listen"), "{text}");
+    }
 }

@@ -1,3 +1,5 @@
+//! The state folder of a LUN: kept, moved, copied, damaged, locked.
+
 use super::*;
 
 const ONE: [u8; 8] = [0x11; 8];

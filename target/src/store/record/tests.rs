@@ -1,3 +1,5 @@
+//! Records through power cuts, flipped bits and lost tails.
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
