@@ -34,6 +34,11 @@ impl Random {
         }
     }
 
+    /// An index below `bound`; zero when `bound` is zero.
+    pub fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap_or_default()
+    }
+
     /// True once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0

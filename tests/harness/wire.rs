@@ -269,6 +269,37 @@ impl Peer {
         drop(self.stream.write_all(bytes));
     }
 
+    /// Our address and port, by which the target's log names this peer.
+    pub fn address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket")
+    }
+
+    /// Sends a PDU as long as the target takes bytes. `false` when it has not taken all of it for a while: it holds the peer
+    /// back, and the connection is of no more use for sending.
+    pub fn send_what_fits(&mut self, frame: &Frame) -> bool {
+        self.stream.set_write_timeout(Some(Duration::from_millis(300))).expect("socket option");
+        let bytes = frame.bytes(self.digests);
+        self.stream.write_all(&bytes).is_ok()
+    }
+
+    /// Reads until the target has said nothing for a while or has closed the connection, and gives what it sent.
+    pub fn until_quiet(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        loop {
+            self.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("socket option");
+            let quiet = self
+                .stream
+                .peek(&mut [0])
+                .map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |_| false);
+            self.stream.set_read_timeout(Some(PATIENCE)).expect("socket option");
+            let frame = if quiet { None } else { self.receive() };
+            match frame {
+                Some(frame) => frames.push(frame),
+                None => return frames,
+            }
+        }
+    }
+
     /// The next PDU, or `None` when the target has closed the connection.
     ///
     /// # Panics
