@@ -167,6 +167,14 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Waits until the process has closed its output, for at most `limit`.
+    fn wait_for_end(&self, limit: Duration) {
+        let lines = self.lines.lock().expect("log");
+        drop(self.changed.wait_timeout_while(lines, limit, |(_, ended)| !*ended).expect("log"));
+    }
+}
+
 /// A long-running process. Dropping it kills it by its own process id.
 pub struct Daemon {
     line: String,
@@ -236,9 +244,13 @@ impl Daemon {
         rustix::process::kill_process(id, signal).unwrap_or_else(|error| panic!("signal: {error}: {self}"));
     }
 
-    /// Waits for the process to end by itself, for at most `limit`.
+    /// Waits for the process to end by itself, for at most `limit`. Everything that it wrote is collected then.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
-        wait(&mut self.child, limit)
+        let status = wait(&mut self.child, limit)?;
+        // A child of its own may hold the pipes open: then what came until now has to do.
+        self.stdout.wait_for_end(Duration::from_secs(5));
+        self.stderr.wait_for_end(Duration::from_secs(5));
+        Some(status)
     }
 
     /// Kills the process as a power cut of the program would.
@@ -319,6 +331,15 @@ mod tests {
         let id = daemon.id();
         drop(daemon);
         assert!(!std::path::Path::new(&format!("/proc/{id}")).exists());
+    }
+
+    #[test]
+    fn everything_that_a_process_said_is_there_when_it_has_ended() {
+        for _ in 0..20 {
+            let mut daemon = Daemon::start(&mut shell("seq 1 2000 >&2; echo last words >&2; exit 4"));
+            assert_eq!(daemon.wait(PATIENCE).and_then(|status| status.code()), Some(4));
+            assert!(daemon.log().ends_with("last words"));
+        }
     }
 
     #[test]

@@ -60,23 +60,15 @@ impl Format {
         programs!().target(arguments).expect_success();
     }
 
-    /// What QEMU's options say about the image at `path`: for a VHD the size of its footer, since QEMU otherwise takes that of
-    /// the geometry for creators that it does not know.
-    pub(super) fn qemu_options(&self, path: &str) -> Option<String> {
-        let driver = self.qemu?;
-        let size = if driver == "vpc" { ",force_size_calc=current_size" } else { "" };
-        Some(format!("driver={driver}{size},file.driver=file,file.filename={path}"))
-    }
-
     /// Has QEMU check the image, where it can, and turn it into the raw file `out`. `false` when QEMU cannot open the format.
     pub(super) fn read_with_qemu(&self, path: &str, out: &Path) -> bool {
-        let Some(options) = self.qemu_options(path) else { return false };
-        if self.qemu == Some("vhdx") {
+        let Some(driver) = self.qemu else { return false };
+        if driver == "vhdx" {
             run(foreign::command("qemu-img").args(["check", "-f", "vhdx", path]), TOOL_LIMIT)
                 .expect_success();
         }
         let mut convert: Command = foreign::command("qemu-img");
-        convert.args(["convert", "-O", "raw", "--image-opts", &options]).arg(out);
+        convert.args(["convert", "-f", driver, "-O", "raw", path]).arg(out);
         run(&mut convert, TOOL_LIMIT).expect_success();
         true
     }

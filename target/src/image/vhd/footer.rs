@@ -18,8 +18,10 @@ use crate::image::{Format, OpenError};
 pub(super) const FOOTER_LEN: usize = 512;
 /// What a footer starts with.
 pub(super) const COOKIE: &[u8; 8] = b"conectix";
-/// The creator we write. QEMU takes the current size of files of creators that it does not know.
-pub(super) const CREATOR: &[u8; 4] = b"lnkp";
+/// The creator we write: Hyper-V's, since it tells every reader that the current size counts. QEMU before version 10 (Debian 12 has
+/// 7.2) takes the geometry, which is up to a cylinder smaller, for every creator that is not on its list, and so would cut
+/// off the end of the disk.
+pub(super) const CREATOR: &[u8; 4] = b"win ";
 
 const CHECKSUM_AT: usize = 64;
 const FIXED_OFFSET: u64 = u64::MAX;
