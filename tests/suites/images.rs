@@ -9,5 +9,6 @@ mod images {
     mod vhd_cases;
     mod vhd_file;
     mod vhdx_crashes;
+    mod vhdx_qemu;
     mod vhdx_ring;
 }
