@@ -9,6 +9,7 @@ mod images {
     mod vhd_cases;
     mod vhd_file;
     mod vhdx_crashes;
+    mod vhdx_malformed;
     mod vhdx_qemu;
     mod vhdx_ring;
 }

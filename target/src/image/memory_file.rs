@@ -97,10 +97,10 @@ impl Content {
                 self.pages.remove(&page);
             }
         }
-        for (page, within) in pages_of(range) {
-            if whole.contains(&page) {
-                continue;
-            }
+        // The pages at the two ends, or the only one; what lies between was removed, and may be large.
+        let first = range.start..range.end.min(whole.start.saturating_mul(PAGE));
+        let last = first.end.max(whole.end.saturating_mul(PAGE))..range.end;
+        for (page, within) in pages_of(first).chain(pages_of(last)) {
             if let Some(page) = self.pages.get_mut(&page) {
                 page[within].fill(0);
             }

@@ -5,6 +5,7 @@
 
 pub mod pdu;
 pub mod text;
+pub mod vhdx;
 
 /// A fuzz target: its body, and the inputs that it starts from.
 pub struct Target {
@@ -22,4 +23,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pdu_decode", body: pdu::decode, seeds: pdu::decode_seeds },
     Target { name: "text", body: text::text, seeds: text::text_seeds },
     Target { name: "login", body: text::login, seeds: text::login_seeds },
+    Target { name: "vhdx_open", body: vhdx::open, seeds: vhdx::open_seeds },
 ];

@@ -24,6 +24,9 @@ use crate::image::{
 
 const STRIPES: usize = 256;
 
+/// Updates of the headers that a replay and a session make.
+const UPDATES: u64 = 3;
+
 /// Blocks that one call to `block_status` looks at.
 const STATUS_BLOCKS: u64 = 4096;
 
@@ -237,14 +240,15 @@ fn recover(
     container: &mut Container,
     env: &Arc<dyn Environment>,
 ) -> Result<Option<u64>, OpenError> {
+    let not_writable = |field: &'static str, detail: &'static str| {
+        Err(OpenError::new(OpenErrorKind::NotWritable, Some(Format::Vhdx), field, detail)
+            .advise("open it read-only, or convert it"))
+    };
     if container.ring.is_none() {
-        return Err(OpenError::new(
-            OpenErrorKind::NotWritable,
-            Some(Format::Vhdx),
-            "log",
-            "it has no length, so no change could survive a crash",
-        )
-        .advise("open it read-only, or convert it"));
+        return not_writable("log", "it has no length, so no change could survive a crash");
+    }
+    if container.headers.updates_left() < UPDATES {
+        return not_writable("header", "its sequence number is at its end");
     }
     let Some(replay) = container.replay.take() else {
         return Ok(None);

@@ -135,6 +135,11 @@ impl Headers {
         self.other.as_deref().map(|reason| (2 - self.slot, reason))
     }
 
+    /// How often [`Headers::update`] can be called before the sequence number is at its end.
+    pub(super) fn updates_left(&self) -> u64 {
+        (u64::MAX - self.current.sequence) / 2
+    }
+
     /// Writes what `change` makes of the current header to both copies, one after the other, each durable before the next
     /// step (MS-VHDX 2.2.2.1).
     ///
