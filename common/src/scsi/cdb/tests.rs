@@ -1,3 +1,5 @@
+//! CDBs there and back, and every fault.
+
 use proptest::prelude::*;
 
 use super::*;
