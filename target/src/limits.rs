@@ -3,8 +3,9 @@
 /// Findings of one check that are kept and printed; beyond that they are only counted. A report a person can read.
 pub const MAX_CHECK_FINDINGS: usize = 1000;
 
-/// Longest file of durable state in bytes. Records are below 1 KiB; a longer file is not ours.
-pub const STATE_FILE_LEN_MAX: u64 = 64 * 1024;
+/// Longest file of durable state in bytes. A reservation record of [`REGISTRATIONS_MAX`] registrations with the longest names is
+/// shorter; a longer file is not ours.
+pub const STATE_FILE_LEN_MAX: u64 = 2 << 20;
 
 /// Longest configuration file in bytes. Thousands of LUNs fit.
 pub const CONFIG_LEN_MAX: u64 = 4 * 1024 * 1024;
@@ -93,3 +94,17 @@ pub const MAX_VHDX_BAT_SCAN: u64 = 17 << 20;
 /// 65535 blocks, what WRITE SAME(10) can count, rounds these down to the granularity, and aborts when nothing is left. The
 /// 32 MiB blocks of a VHDX with 512-byte sectors are 65536.
 pub const UNMAP_GRANULARITY_REPORTED_MAX: u32 = 32_768;
+
+/// Registrations of one logical unit: 64 nodes with 16 paths each. Its record is written as a whole at every change, and stays
+/// within [`STATE_FILE_LEN_MAX`].
+pub const REGISTRATIONS_MAX: usize = 1024;
+
+/// Bytes of a PERSISTENT RESERVE OUT parameter list: TransportIDs of the longest names for 64 initiator ports.
+pub const RESERVATION_LIST_LEN_MAX: u32 = 16 << 10;
+
+/// PERSISTENT RESERVE OUT and RESERVE commands that wait in one logical unit for the one before them; the next one ends with BUSY.
+/// Each waits no longer than the fences before it, and 64 nodes with 4 paths each fit.
+pub const RESERVATION_COMMANDS_WAITING_MAX: usize = 256;
+
+/// Length at which the audit trail of a logical unit begins anew; the one before is kept. Some 20,000 entries.
+pub const AUDIT_FILE_LEN_MAX: u64 = 8 << 20;

@@ -10,7 +10,7 @@ use lunkeep_common::name::{IscsiName, Isid, PortalGroupTag};
 use lunkeep_common::pdu::InitiatorHeader;
 use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
-    AccessList, Announce, LunConfig, PortalConfig, ServerConfig, Settings, TargetConfig,
+    AccessList, Announce, LunConfig, PortalConfig, ReservationConfig, ServerConfig, Settings, TargetConfig,
 };
 use lunkeep_target::engine::{HostEnvironment, Server, StartError};
 use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
@@ -116,7 +116,7 @@ fn lun(number: u16, disk: Arc<GatedDisk>) -> LunConfig {
         tasks: TaskLimits::default(),
         task_aborted_status: false,
     };
-    LunConfig { number, unit, disk }
+    LunConfig { number, unit, disk, reservations: ReservationConfig::in_memory() }
 }
 
 /// Sends a WRITE of one block with immediate data and gives its task tag. It will wait at the gate.

@@ -9,6 +9,7 @@ pub mod inquiry;
 pub mod lun;
 pub mod mode;
 pub mod opcode_table;
+pub mod persistent;
 pub mod report_luns;
 pub mod sense;
 pub mod status;

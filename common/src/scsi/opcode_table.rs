@@ -15,6 +15,8 @@ pub enum Operation {
     Read6,
     Write6,
     Inquiry,
+    Reserve6,
+    Release6,
     ModeSense6,
     StartStopUnit,
     ReadCapacity10,
@@ -24,7 +26,22 @@ pub enum Operation {
     SynchronizeCache10,
     WriteSame10,
     Unmap,
+    Reserve10,
+    Release10,
     ModeSense10,
+    PersistentReserveInReadKeys,
+    PersistentReserveInReadReservation,
+    PersistentReserveInReportCapabilities,
+    PersistentReserveInReadFullStatus,
+    PersistentReserveOutRegister,
+    PersistentReserveOutReserve,
+    PersistentReserveOutRelease,
+    PersistentReserveOutClear,
+    PersistentReserveOutPreempt,
+    PersistentReserveOutPreemptAndAbort,
+    PersistentReserveOutRegisterAndIgnoreExistingKey,
+    PersistentReserveOutRegisterAndMove,
+    PersistentReserveOutReplaceLostReservation,
     Read16,
     Write16,
     Verify16,
@@ -52,6 +69,30 @@ pub enum MediumAccess {
     Flush,
 }
 
+/// How reservations of other nexuses treat a command (SPC-4 §5.13.1, tables 65 and 66; SBC-3 table 11; SPC-2 §5.5.1). Each row of
+/// [`TABLE`] must name one; a command that the standards do not list is `Write`, which conflicts with everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReservationRule {
+    /// Passes everything, the reservations of SPC-2 included.
+    Always,
+    /// Passes every persistent reservation.
+    Allowed,
+    /// Passes where others may read.
+    Read,
+    /// Passes only for holders, and for registrants under the types that admit them.
+    Write,
+    /// START STOP UNIT: `Allowed` when it starts, `Write` when it stops.
+    StartStop,
+    /// PERSISTENT RESERVE IN: passes every persistent reservation.
+    PersistentIn,
+    /// PERSISTENT RESERVE OUT: each service action has conditions of its own.
+    PersistentOut,
+    /// RESERVE: has conditions of its own (SPC-4 §5.13.3).
+    Reserve,
+    /// RELEASE: has conditions of its own (SPC-4 §5.13.3).
+    Release,
+}
+
 /// A row of the table.
 #[derive(Clone, Copy)]
 pub struct OperationInfo {
@@ -70,6 +111,8 @@ pub struct OperationInfo {
     pub obsolete: &'static [(usize, u8)],
     /// What it does to the medium.
     pub access: MediumAccess,
+    /// What reservations of other nexuses do to it.
+    pub reservation: ReservationRule,
     /// Where the command is defined.
     pub clause: &'static str,
 }
@@ -135,7 +178,7 @@ const PMI_10: (usize, u8) = (8, 0x01);
 const PMI_16: (usize, u8) = (14, 0x01);
 
 macro_rules! table {
-    ($($operation:ident, $name:literal, $opcode:literal $(/ $action:literal)?, $access:ident, $clause:literal,
+    ($($operation:ident, $name:literal, $opcode:literal $(/ $action:literal)?, $access:ident, $reservation:ident, $clause:literal,
         [$($usage:literal)*], [$($obsolete:expr),*];)*) => {
         /// Every command, in the order of operation codes.
         pub const TABLE: &[OperationInfo] = &[$(OperationInfo {
@@ -146,6 +189,7 @@ macro_rules! table {
             usage: &[$($usage),*],
             obsolete: &[$($obsolete),*],
             access: MediumAccess::$access,
+            reservation: ReservationRule::$reservation,
             clause: $clause,
         }),*];
     };
@@ -154,59 +198,93 @@ macro_rules! table {
 }
 
 table! {
-    TestUnitReady, "TEST UNIT READY", 0x00, None, "SPC-4 §6.47",
+    TestUnitReady, "TEST UNIT READY", 0x00, None, Allowed, "SPC-4 §6.47",
         [0x00 0x00 0x00 0x00 0x00 0x00], [];
-    RequestSense, "REQUEST SENSE", 0x03, None, "SPC-4 §6.39",
+    RequestSense, "REQUEST SENSE", 0x03, None, Always, "SPC-4 §6.39",
         [0x03 0x01 0x00 0x00 0xff 0x00], [];
-    Read6, "READ(6)", 0x08, Read, "SBC-2 §5.5",
+    Read6, "READ(6)", 0x08, Read, Read, "SBC-2 §5.5",
         [0x08 0x1f 0xff 0xff 0xff 0x00], [];
-    Write6, "WRITE(6)", 0x0a, Write, "SBC-2 §5.24",
+    Write6, "WRITE(6)", 0x0a, Write, Write, "SBC-2 §5.24",
         [0x0a 0x1f 0xff 0xff 0xff 0x00], [];
-    Inquiry, "INQUIRY", 0x12, None, "SPC-4 §6.6",
+    Inquiry, "INQUIRY", 0x12, None, Always, "SPC-4 §6.6",
         [0x12 0x01 0xff 0xff 0xff 0x00], [];
-    ModeSense6, "MODE SENSE(6)", 0x1a, None, "SPC-4 §6.13",
+    Reserve6, "RESERVE(6)", 0x16, None, Reserve, "SPC-2 §7.21",
+        [0x16 0x00 0x00 0x00 0x00 0x00], [];
+    Release6, "RELEASE(6)", 0x17, None, Release, "SPC-2 §7.17",
+        [0x17 0x00 0x00 0x00 0x00 0x00], [];
+    ModeSense6, "MODE SENSE(6)", 0x1a, None, Read, "SPC-4 §6.13",
         [0x1a 0x08 0xff 0xff 0xff 0x00], [];
-    StartStopUnit, "START STOP UNIT", 0x1b, None, "SBC-3 §5.25",
+    StartStopUnit, "START STOP UNIT", 0x1b, None, StartStop, "SBC-3 §5.25",
         [0x1b 0x01 0x00 0x00 0x05 0x00], [];
-    ReadCapacity10, "READ CAPACITY(10)", 0x25, None, "SBC-3 §5.15",
+    ReadCapacity10, "READ CAPACITY(10)", 0x25, None, Allowed, "SBC-3 §5.15",
         [0x25 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00], [RELADR, PMI_10];
-    Read10, "READ(10)", 0x28, Read, "SBC-3 §5.11",
+    Read10, "READ(10)", 0x28, Read, Read, "SBC-3 §5.11",
         [0x28 0x18 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, FUA_NV];
-    Write10, "WRITE(10)", 0x2a, Write, "SBC-3 §5.33",
+    Write10, "WRITE(10)", 0x2a, Write, Write, "SBC-3 §5.33",
         [0x2a 0x18 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, FUA_NV];
-    Verify10, "VERIFY(10)", 0x2f, Read, "SBC-3 §5.29",
+    Verify10, "VERIFY(10)", 0x2f, Read, Read, "SBC-3 §5.29",
         [0x2f 0x16 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR];
-    SynchronizeCache10, "SYNCHRONIZE CACHE(10)", 0x35, Flush, "SBC-3 §5.26",
+    SynchronizeCache10, "SYNCHRONIZE CACHE(10)", 0x35, Flush, Write, "SBC-3 §5.26",
         [0x35 0x02 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, SYNC_NV];
-    WriteSame10, "WRITE SAME(10)", 0x41, Write, "SBC-3 §5.43",
+    WriteSame10, "WRITE SAME(10)", 0x41, Write, Write, "SBC-3 §5.43",
         [0x41 0x08 0xff 0xff 0xff 0xff 0x00 0xff 0xff 0x00], [RELADR, LBDATA_PBDATA];
-    Unmap, "UNMAP", 0x42, Write, "SBC-3 §5.28",
+    Unmap, "UNMAP", 0x42, Write, Write, "SBC-3 §5.28",
         [0x42 0x00 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0x00], [];
-    ModeSense10, "MODE SENSE(10)", 0x5a, None, "SPC-4 §6.14",
+    Reserve10, "RESERVE(10)", 0x56, None, Reserve, "SPC-2 §7.22",
+        [0x56 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00], [];
+    Release10, "RELEASE(10)", 0x57, None, Release, "SPC-2 §7.18",
+        [0x57 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00], [];
+    ModeSense10, "MODE SENSE(10)", 0x5a, None, Read, "SPC-4 §6.14",
         [0x5a 0x18 0xff 0xff 0x00 0x00 0x00 0xff 0xff 0x00], [];
-    Read16, "READ(16)", 0x88, Read, "SBC-3 §5.13",
+    PersistentReserveInReadKeys, "PERSISTENT RESERVE IN, READ KEYS", 0x5e / 0x00, None, PersistentIn, "SPC-4 §6.15.2",
+        [0x5e 0x00 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0x00], [];
+    PersistentReserveInReadReservation, "PERSISTENT RESERVE IN, READ RESERVATION", 0x5e / 0x01, None, PersistentIn, "SPC-4 §6.15.3",
+        [0x5e 0x01 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0x00], [];
+    PersistentReserveInReportCapabilities, "PERSISTENT RESERVE IN, REPORT CAPABILITIES", 0x5e / 0x02, None, PersistentIn, "SPC-4 §6.15.4",
+        [0x5e 0x02 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0x00], [];
+    PersistentReserveInReadFullStatus, "PERSISTENT RESERVE IN, READ FULL STATUS", 0x5e / 0x03, None, PersistentIn, "SPC-4 §6.15.5",
+        [0x5e 0x03 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0x00], [];
+    PersistentReserveOutRegister, "PERSISTENT RESERVE OUT, REGISTER", 0x5f / 0x00, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x00 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutReserve, "PERSISTENT RESERVE OUT, RESERVE", 0x5f / 0x01, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x01 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutRelease, "PERSISTENT RESERVE OUT, RELEASE", 0x5f / 0x02, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x02 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutClear, "PERSISTENT RESERVE OUT, CLEAR", 0x5f / 0x03, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x03 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutPreempt, "PERSISTENT RESERVE OUT, PREEMPT", 0x5f / 0x04, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x04 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutPreemptAndAbort, "PERSISTENT RESERVE OUT, PREEMPT AND ABORT", 0x5f / 0x05, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x05 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutRegisterAndIgnoreExistingKey, "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 0x5f / 0x06, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x06 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutRegisterAndMove, "PERSISTENT RESERVE OUT, REGISTER AND MOVE", 0x5f / 0x07, None, PersistentOut, "SPC-4 §6.16.2",
+        [0x5f 0x07 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    PersistentReserveOutReplaceLostReservation, "PERSISTENT RESERVE OUT, REPLACE LOST RESERVATION", 0x5f / 0x08, None, PersistentOut, "SPC-5 §6.16.2",
+        [0x5f 0x08 0xff 0x00 0x00 0xff 0xff 0xff 0xff 0x00], [];
+    Read16, "READ(16)", 0x88, Read, Read, "SBC-3 §5.13",
         [0x88 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
-    Write16, "WRITE(16)", 0x8a, Write, "SBC-3 §5.35",
+    Write16, "WRITE(16)", 0x8a, Write, Write, "SBC-3 §5.35",
         [0x8a 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
-    Verify16, "VERIFY(16)", 0x8f, Read, "SBC-3 §5.31",
+    Verify16, "VERIFY(16)", 0x8f, Read, Read, "SBC-3 §5.31",
         [0x8f 0x16 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR];
-    SynchronizeCache16, "SYNCHRONIZE CACHE(16)", 0x91, Flush, "SBC-3 §5.27",
+    SynchronizeCache16, "SYNCHRONIZE CACHE(16)", 0x91, Flush, Write, "SBC-3 §5.27",
         [0x91 0x02 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, SYNC_NV];
-    WriteSame16, "WRITE SAME(16)", 0x93, Write, "SBC-3 §5.44",
+    WriteSame16, "WRITE SAME(16)", 0x93, Write, Write, "SBC-3 §5.44",
         [0x93 0x09 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [LBDATA_PBDATA];
-    ReadCapacity16, "READ CAPACITY(16)", 0x9e / 0x10, None, "SBC-3 §5.16",
+    ReadCapacity16, "READ CAPACITY(16)", 0x9e / 0x10, None, Allowed, "SBC-3 §5.16",
         [0x9e 0x10 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0x00 0xff 0xff 0xff 0xff 0x00 0x00], [PMI_16];
-    ReportLuns, "REPORT LUNS", 0xa0, None, "SPC-4 §6.33",
+    ReportLuns, "REPORT LUNS", 0xa0, None, Always, "SPC-4 §6.33",
         [0xa0 0x00 0xff 0x00 0x00 0x00 0xff 0xff 0xff 0xff 0x00 0x00], [];
-    ReportSupportedOperationCodes, "REPORT SUPPORTED OPERATION CODES", 0xa3 / 0x0c, None, "SPC-4 §6.35",
+    ReportSupportedOperationCodes, "REPORT SUPPORTED OPERATION CODES", 0xa3 / 0x0c, None, Read, "SPC-4 §6.35",
         [0xa3 0x0c 0x87 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [];
-    ReportSupportedTaskManagementFunctions, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xa3 / 0x0d, None, "SPC-4 §6.36",
+    ReportSupportedTaskManagementFunctions, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xa3 / 0x0d, None, Read, "SPC-4 §6.36",
         [0xa3 0x0d 0x80 0x00 0x00 0x00 0xff 0xff 0xff 0xff 0x00 0x00], [];
-    Read12, "READ(12)", 0xa8, Read, "SBC-3 §5.12",
+    Read12, "READ(12)", 0xa8, Read, Read, "SBC-3 §5.12",
         [0xa8 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
-    Write12, "WRITE(12)", 0xaa, Write, "SBC-3 §5.34",
+    Write12, "WRITE(12)", 0xaa, Write, Write, "SBC-3 §5.34",
         [0xaa 0x18 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR, FUA_NV];
-    Verify12, "VERIFY(12)", 0xaf, Read, "SBC-3 §5.30",
+    Verify12, "VERIFY(12)", 0xaf, Read, Read, "SBC-3 §5.30",
         [0xaf 0x16 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0xff 0x00 0x00], [RELADR];
 }
 

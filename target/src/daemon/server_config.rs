@@ -1,5 +1,7 @@
 //! From open disks to what the engine is started with.
 
+use std::sync::Arc;
+
 use lunkeep_common::login::chap::ChapPolicy;
 use lunkeep_common::login::target_side::Authentication as LoginAuthentication;
 use lunkeep_common::login::{ChapCredentials, ChapSecret};
@@ -7,7 +9,10 @@ use lunkeep_common::login::{ChapCredentials, ChapSecret};
 use super::prepare::{Prepared, PreparedLun, PreparedTarget};
 use super::spec::{self, Access, Authentication, Credential, LunView, PortalSpec, ServeSpec};
 use crate::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
-use crate::engine::config::{AccessList, Announce, LunConfig, PortalConfig, ServerConfig, TargetConfig};
+use crate::engine::config::{
+    AccessList, Announce, LunConfig, PortalConfig, ReservationConfig, ServerConfig, TargetConfig,
+};
+use crate::store::AlwaysOwner;
 
 /// T10 vendor identification. T10 keeps a list; this one is not on it, and nobody else's is taken.
 const VENDOR: &str = "LUNKEEP";
@@ -79,7 +84,12 @@ fn lun_config(number: u16, lun: &PreparedLun) -> LunConfig {
         tasks: TaskLimits::default(),
         task_aborted_status: false,
     };
-    LunConfig { number, unit, disk: lun.disk.clone() }
+    let reservations = ReservationConfig {
+        store: Arc::new(lun.folder.reservations()),
+        ownership: Arc::new(AlwaysOwner),
+        audit: Some(Arc::new(lun.folder.audit_trail())),
+    };
+    LunConfig { number, unit, disk: lun.disk.clone(), reservations }
 }
 
 fn authentication(authentication: &Authentication) -> LoginAuthentication {

@@ -5,6 +5,8 @@
 //! remembered is bounded; one that was forgotten is told POWER ON, RESET, OR BUS DEVICE RESET OCCURRED, which stands for
 //! everything it may have missed.
 
+use std::collections::HashMap;
+
 use lunkeep_common::name::{InitiatorPort, TargetPort};
 use lunkeep_common::scsi::Asc;
 
@@ -67,6 +69,7 @@ pub(super) struct Slot(usize);
 pub(super) struct UnitAttentions {
     /// Commands find their nexus by number; names are compared only when a session comes.
     slots: Vec<Pending>,
+    index: HashMap<NexusValue, usize>,
     clock: u64,
 }
 
@@ -74,18 +77,21 @@ impl UnitAttentions {
     /// A session of this nexus begins. A nexus that is not remembered is told of the power-on.
     pub(super) fn attach(&mut self, nexus: NexusValue) -> Slot {
         self.clock += 1;
-        let at = self.slots.iter().position(|pending| pending.nexus == nexus).unwrap_or_else(|| {
-            let new = Pending::new(nexus);
-            match self.room() {
+        let at = self.index.get(&nexus).copied().unwrap_or_else(|| {
+            let new = Pending::new(nexus.clone());
+            let at = match self.room() {
                 Some(at) => {
-                    self.slots[at] = new;
+                    let old = std::mem::replace(&mut self.slots[at], new);
+                    self.index.remove(&old.nexus);
                     at
                 }
                 None => {
                     self.slots.push(new);
                     self.slots.len() - 1
                 }
-            }
+            };
+            self.index.insert(nexus, at);
+            at
         });
         let pending = &mut self.slots[at];
         pending.sessions += 1;
@@ -118,6 +124,18 @@ impl UnitAttentions {
                 pending.establish(asc);
             }
         }
+    }
+
+    /// Queues a condition for one nexus, logged in or away. One that is not remembered will be told of the power-on.
+    pub(super) fn establish_for(&mut self, nexus: &NexusValue, asc: Asc) {
+        if let Some(pending) = self.index.get(nexus).and_then(|&at| self.slots.get_mut(at)) {
+            pending.establish(asc);
+        }
+    }
+
+    /// Initiator ports that are remembered.
+    pub(super) fn initiators(&self) -> impl Iterator<Item = &InitiatorPort> {
+        self.slots.iter().map(|pending| &pending.nexus.0)
     }
 
     /// Takes the condition that the nexus must be told of next.

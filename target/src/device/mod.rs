@@ -6,6 +6,8 @@
 //!       └─> Step::Done
 //! ```
 //!
+//! A command that takes access away from others is a [`Step::Fence`]: [`fence`] has its order, [`reservation`] its meaning.
+//!
 //! [`LogicalUnit`] holds the task set ([`task_set`]) and the unit attentions; `commands` has one file per command family, each
 //! a function from a parsed CDB to what comes next. [`absent`] answers where there is no logical unit.
 //!
@@ -15,21 +17,24 @@
 //! * Every offset and length in a [`MediaOp`] lies within the medium and is a multiple of the logical block.
 //!
 //! Deliberately not here: overlapped commands and residuals (the transport's), the order of ORDERED and HEAD OF QUEUE tasks among
-//! others (every task is processed at once, as QUEUE ALGORITHM MODIFIER 1 allows for SIMPLE ones), reservations.
+//! others (every task is processed at once, as QUEUE ALGORITHM MODIFIER 1 allows for SIMPLE ones).
 
 pub mod absent;
 mod attention;
 mod commands;
 pub mod config;
+pub mod fence;
 pub mod media;
 pub mod nexus;
+pub mod reservation;
 pub mod step;
 pub mod task_set;
 mod unit;
 
 pub use config::{CommandLimits, Identity, InvalidShape, LogicalUnitConfig, MediumShape, TaskLimits};
+pub use fence::{Fence, FenceFailure, ReservationEvent, ReservationSetup, Resumed};
 pub use media::{MediaFailure, MediaOp, MediaReply};
-pub use nexus::Nexus;
+pub use nexus::{ExportPort, Nexus};
 pub use step::{Command, Completion, NexusId, Step, TaskId};
 pub use task_set::{Aborted, AbortedTask};
 pub use unit::{LogicalUnit, Reset};

@@ -2,8 +2,17 @@
 
 use lunkeep_common::name::{InitiatorPort, TargetPort};
 
+/// A target port that a logical unit can be reached through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExportPort {
+    /// The port.
+    pub target: TargetPort,
+    /// Its relative target port identifier, 1 to 65535.
+    pub relative: u16,
+}
+
 /// An I_T nexus by value (SAM-5 §4.8): what unit attentions and reservations belong to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Nexus {
     /// Initiator port.
     pub initiator: InitiatorPort,

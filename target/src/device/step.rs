@@ -4,6 +4,7 @@ use bytes::Bytes;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::scsi::{Lun, Sense, Status};
 
+use super::fence::Fence;
 use super::media::MediaOp;
 
 /// A live I_T nexus. The engine numbers them; two sessions never share a number during the life of the process.
@@ -41,6 +42,10 @@ pub enum Step {
     DataOut(u64),
     /// Run this on the medium, then call `LogicalUnit::media_done`.
     Media(MediaOp),
+    /// Carry out the fence, then call `LogicalUnit::fence_done`.
+    Fence(Box<Fence>),
+    /// Nothing now: another command's fence comes first, and what becomes of this one comes out of its `fence_done`.
+    Waiting,
     /// The task ended with this.
     Done(Completion),
     /// The task was aborted while it was on the medium; it is over now and has no status to send.
@@ -69,6 +74,12 @@ impl Completion {
     #[must_use]
     pub fn data(data: impl Into<Bytes>) -> Self {
         Self { status: Status::Good, sense: None, data_in: vec![data.into()] }
+    }
+
+    /// RESERVATION CONFLICT.
+    #[must_use]
+    pub const fn conflict() -> Self {
+        Self { status: Status::ReservationConflict, sense: None, data_in: Vec::new() }
     }
 
     /// CHECK CONDITION.

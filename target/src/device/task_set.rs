@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use lunkeep_common::scsi::Status;
+use lunkeep_common::scsi::opcode_table::ReservationRule;
 
 use super::commands::DataOutOf;
 use super::config::TaskLimits;
@@ -37,13 +38,16 @@ pub(super) enum Then {
 pub(super) enum Phase {
     /// Data from the initiator.
     DataOut(DataOutOf),
-    /// The medium.
+    /// The fences of other commands.
+    Queued,
+    /// The medium, or a fence of its own.
     Medium { changes_medium: bool, then: Then, aborted: bool },
 }
 
 #[derive(Debug)]
 struct Task {
     nexus: NexusId,
+    rule: ReservationRule,
     phase: Phase,
 }
 
@@ -112,32 +116,60 @@ impl TaskSet {
     }
 
     /// The task now waits for this.
-    pub(super) fn insert(&mut self, task: TaskId, nexus: NexusId, phase: Phase) {
-        if self.tasks.insert(task, Task { nexus, phase }).is_none() {
+    pub(super) fn insert(&mut self, task: TaskId, nexus: NexusId, rule: ReservationRule, phase: Phase) {
+        if self.tasks.insert(task, Task { nexus, rule, phase }).is_none() {
             *self.per_nexus.entry(nexus).or_default() += 1;
         }
     }
 
     /// Takes a task that waits for data; `None` when there is none, that is, when it was aborted.
-    pub(super) fn take_data_out(&mut self, task: TaskId) -> Option<(NexusId, DataOutOf)> {
+    pub(super) fn take_data_out(&mut self, task: TaskId) -> Option<(NexusId, ReservationRule, DataOutOf)> {
         if !matches!(self.tasks.get(&task)?.phase, Phase::DataOut(_)) {
             return None;
         }
         match self.remove(task)? {
-            Task { nexus, phase: Phase::DataOut(of) } => Some((nexus, of)),
-            Task { phase: Phase::Medium { .. }, .. } => None,
+            Task { nexus, rule, phase: Phase::DataOut(of) } => Some((nexus, rule, of)),
+            Task { .. } => None,
         }
     }
 
+    /// Takes a task that waits for the fences of others; `None` when it was aborted.
+    pub(super) fn take_queued(&mut self, task: TaskId) -> Option<(NexusId, ReservationRule)> {
+        if !matches!(self.tasks.get(&task)?.phase, Phase::Queued) {
+            return None;
+        }
+        self.remove(task).map(|task| (task.nexus, task.rule))
+    }
+
+    /// Whether a task waits for the fences of others.
+    pub(super) fn is_queued(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|task| matches!(task.phase, Phase::Queued))
+    }
+
     /// Takes a task whose medium has answered; `None` when it was aborted meanwhile.
-    pub(super) fn take_medium(&mut self, task: TaskId) -> Option<(NexusId, Then)> {
+    pub(super) fn take_medium(&mut self, task: TaskId) -> Option<(NexusId, ReservationRule, Then)> {
         if !matches!(self.tasks.get(&task)?.phase, Phase::Medium { .. }) {
             return None;
         }
         match self.remove(task)? {
-            Task { nexus, phase: Phase::Medium { then, aborted: false, .. } } => Some((nexus, then)),
+            Task { nexus, rule, phase: Phase::Medium { then, aborted: false, .. } } => {
+                Some((nexus, rule, then))
+            }
             Task { .. } => None,
         }
+    }
+
+    /// Tasks that are changing the medium, aborted ones too, in the order of their numbers.
+    pub(super) fn changing(&self) -> Vec<(TaskId, NexusId, ReservationRule)> {
+        let changing = |task: &Task| matches!(task.phase, Phase::Medium { changes_medium: true, .. });
+        let mut all: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| changing(task))
+            .map(|(id, task)| (*id, task.nexus, task.rule))
+            .collect();
+        all.sort_unstable_by_key(|(id, ..)| *id);
+        all
     }
 
     fn remove(&mut self, task: TaskId) -> Option<Task> {
@@ -166,7 +198,7 @@ impl TaskSet {
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             let mut entry = AbortedTask { task: id, nexus: task.nexus, status: status(task.nexus) };
             match &mut task.phase {
-                Phase::DataOut(_) => {
+                Phase::DataOut(_) | Phase::Queued => {
                     self.remove(id);
                     aborted.gone.push(entry);
                 }

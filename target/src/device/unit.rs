@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
-use lunkeep_common::scsi::opcode_table::{MediumAccess, Operation, OperationInfo};
+use lunkeep_common::scsi::opcode_table::{MediumAccess, Operation, OperationInfo, ReservationRule};
 use lunkeep_common::scsi::{Asc, Cdb, Sense, SenseKey, Status};
 
 use super::attention::{Slot, UnitAttentions};
 use super::commands::{self, Context, Next, Outcome};
 use super::config::{InvalidShape, LogicalUnitConfig};
+use super::fence::Reservations;
 use super::media::{MediaFailure, MediaReply};
 use super::nexus::Nexus;
 use super::step::{Command, Completion, NexusId, Step, TaskId};
@@ -39,20 +40,21 @@ impl Reset {
 
 /// A nexus that is attached.
 #[derive(Clone, Debug)]
-struct Attached {
-    nexus: Arc<Nexus>,
-    slot: Slot,
+pub(super) struct Attached {
+    pub(super) nexus: Arc<Nexus>,
+    pub(super) slot: Slot,
 }
 
 /// A direct access block device.
 #[derive(Debug)]
 pub struct LogicalUnit {
-    config: LogicalUnitConfig,
+    pub(super) config: LogicalUnitConfig,
     /// START STOP UNIT stopped the medium.
     stopped: bool,
-    nexuses: HashMap<NexusId, Attached>,
-    attentions: UnitAttentions,
-    tasks: TaskSet,
+    pub(super) nexuses: HashMap<NexusId, Attached>,
+    pub(super) attentions: UnitAttentions,
+    pub(super) tasks: TaskSet,
+    pub(super) reservations: Reservations,
 }
 
 impl LogicalUnit {
@@ -69,6 +71,7 @@ impl LogicalUnit {
             nexuses: HashMap::new(),
             attentions: UnitAttentions::default(),
             tasks,
+            reservations: Reservations::default(),
         })
     }
 
@@ -84,32 +87,38 @@ impl LogicalUnit {
         if let Some(attached) = self.nexuses.remove(&id) {
             self.attentions.detach(attached.slot);
         }
+        self.reservations.nexus_lost(id);
         aborted
     }
 
     /// A command arrives. A command of a nexus that is not attached (any more) is [`Step::Aborted`].
     pub fn begin(&mut self, command: Command<'_>) -> Step {
         let Some(attached) = self.nexuses.get(&command.nexus).cloned() else { return Step::Aborted };
-        if let Some(status) = self.tasks.refusal(command.nexus) {
+        let opcode = command.cdb.first().copied().unwrap_or(0);
+        // What ends a fight over the medium must not wait behind it; the session's window bounds these.
+        if !passes_full_task_set(opcode)
+            && let Some(status) = self.tasks.refusal(command.nexus)
+        {
             return Step::Done(Completion { status, sense: None, data_in: Vec::new() });
         }
-        let outcome = self.process(&attached, &command);
-        self.advance(command.task, command.nexus, outcome)
+        let mut rule = ReservationRule::Write;
+        let outcome = self.process(&attached, &command, &mut rule);
+        self.advance(command.task, command.nexus, rule, outcome)
     }
 
     /// The data that [`Step::DataOut`] asked for, all of it that will come: the smaller of what was asked for and of what the
     /// initiator was ready to send. [`Step::Aborted`] when the task was aborted meanwhile.
     pub fn data_out(&mut self, task: TaskId, data: Vec<Bytes>) -> Step {
-        let Some((nexus, of)) = self.tasks.take_data_out(task) else { return Step::Aborted };
+        let Some((nexus, rule, of)) = self.tasks.take_data_out(task) else { return Step::Aborted };
         let outcome = of.received(&self.config, data);
-        self.advance(task, nexus, outcome)
+        self.advance(task, nexus, rule, outcome)
     }
 
     /// The medium has answered to [`Step::Media`]. This must be called for aborted tasks too: they are over with it.
     pub fn media_done(&mut self, task: TaskId, result: Result<MediaReply, MediaFailure>) -> Step {
-        let Some((nexus, then)) = self.tasks.take_medium(task) else { return Step::Aborted };
+        let Some((nexus, rule, then)) = self.tasks.take_medium(task) else { return Step::Aborted };
         let outcome = result.map_err(Sense::from).and_then(|reply| self.after_medium(then, reply));
-        self.advance(task, nexus, outcome)
+        self.advance(task, nexus, rule, outcome)
     }
 
     /// ABORT TASK (SAM-5 §7.2): a task of this nexus. Nothing is aborted when there is no such task, or it is another nexus's.
@@ -136,6 +145,7 @@ impl LogicalUnit {
     pub fn reset(&mut self, kind: Reset) -> Aborted {
         let aborted = self.tasks.abort(|_, _| true, |_| None);
         self.attentions.establish(kind.attention(), |_| true);
+        self.reservations.reset(kind == Reset::TargetCold);
         if kind == Reset::TargetCold {
             self.stopped = false;
         }
@@ -161,20 +171,31 @@ impl LogicalUnit {
     }
 
     /// TASK ABORTED for tasks of nexuses other than `nexus` while TAS is one (SAM-5 §5.3.1).
-    fn status_for_others(&self, nexus: NexusId) -> impl Fn(NexusId) -> Option<Status> + use<> {
+    pub(super) fn status_for_others(&self, nexus: NexusId) -> impl Fn(NexusId) -> Option<Status> + use<> {
         let tas = self.config.task_aborted_status;
         move |owner| (tas && owner != nexus).then_some(Status::TaskAborted)
     }
 
     fn tell_cleared(&mut self, by: NexusId, aborted: &Aborted) {
-        let others = aborted.all().filter(|task| task.nexus != by);
-        let slots = others.filter_map(|task| self.nexuses.get(&task.nexus)).map(|attached| attached.slot);
-        let cleared: Vec<Slot> = slots.collect();
+        let cleared = self.slots_of_others(by, aborted);
         self.attentions.establish(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, |slot| cleared.contains(&slot));
     }
 
+    /// Where the unit attentions are of the nexuses, other than `by`, whose tasks were aborted.
+    pub(super) fn slots_of_others(&self, by: NexusId, aborted: &Aborted) -> Vec<Slot> {
+        let others = aborted.all().filter(|task| task.nexus != by);
+        others.filter_map(|task| self.nexuses.get(&task.nexus)).map(|attached| attached.slot).collect()
+    }
+
     /// From a command to what comes next, in the order of SAM-5 §5.3.2: unit attentions before anything of the CDB.
-    fn process(&mut self, Attached { nexus, slot }: &Attached, command: &Command<'_>) -> Outcome {
+    ///
+    /// The rule of its row that holds for reservations is left in `rule`.
+    fn process(
+        &mut self,
+        Attached { nexus, slot }: &Attached,
+        command: &Command<'_>,
+        rule: &mut ReservationRule,
+    ) -> Outcome {
         let opcode = command.cdb.first().copied().unwrap_or(0);
         if !passes_unit_attention(opcode)
             && let Some(asc) = self.attentions.take(*slot)
@@ -189,6 +210,13 @@ impl LogicalUnit {
         if !commands::supported(&self.config, info) {
             return Err(Sense::illegal_request(Asc::INVALID_OPERATION_CODE));
         }
+        *rule = match cdb {
+            Cdb::StartStopUnit { start: true, .. } => ReservationRule::Allowed,
+            _ => info.reservation,
+        };
+        if let Some(refusal) = self.reservations.refuses(command.nexus, nexus, *rule) {
+            return refusal.into();
+        }
         self.check_medium(info)?;
         let attention = match cdb {
             // REQUEST SENSE reports and clears it; REPORT LUNS clears the one that asks for it (SPC-4 §6.39, §6.33).
@@ -200,7 +228,9 @@ impl LogicalUnit {
             _ => None,
         };
         let config = &self.config;
-        commands::dispatch(&Context { config, nexus, command, stopped: self.stopped, attention }, cdb)
+        let (record, reported) = (self.reservations.record(), self.reservations.reported());
+        let stopped = self.stopped;
+        commands::dispatch(&Context { config, nexus, command, stopped, attention, record, reported }, cdb)
     }
 
     /// Whether the medium is there for such a command, and may be written.
@@ -230,7 +260,7 @@ impl LogicalUnit {
         }
     }
 
-    fn advance(&mut self, task: TaskId, nexus: NexusId, outcome: Outcome) -> Step {
+    fn advance(&mut self, task: TaskId, nexus: NexusId, rule: ReservationRule, outcome: Outcome) -> Step {
         match outcome {
             Err(sense) => Step::Done(Completion::check_condition(sense)),
             Ok(Next::Done(completion)) => Step::Done(completion),
@@ -238,17 +268,33 @@ impl LogicalUnit {
                 self.stopped = stopped;
                 Step::Done(Completion::good())
             }
+            Ok(Next::Reservation(request)) => self.request(task, nexus, rule, request),
             Ok(Next::DataOut { len, of }) => {
-                self.tasks.insert(task, nexus, Phase::DataOut(of));
+                self.tasks.insert(task, nexus, rule, Phase::DataOut(of));
                 Step::DataOut(len)
             }
             Ok(Next::Media { op, then }) => {
+                // Its data may have taken a while to come, or an operation before this one to run: the gate is looked at again, and
+                // in one step with the entry into the set that a fence looks at, so that neither can miss the other.
+                if let Some(refusal) = self.refused_now(nexus, rule) {
+                    return Step::Done(refusal.completion());
+                }
                 let changes_medium = op.changes_medium();
-                self.tasks.insert(task, nexus, Phase::Medium { changes_medium, then, aborted: false });
+                self.tasks.insert(task, nexus, rule, Phase::Medium { changes_medium, then, aborted: false });
                 Step::Media(op)
             }
         }
     }
+}
+
+/// Commands that a full task set does not keep out: Windows gives the owner of a disk about three seconds to defend it.
+fn passes_full_task_set(opcode: u8) -> bool {
+    use Operation::{
+        PersistentReserveInReadKeys, PersistentReserveOutRegister, Release6, Release10, Reserve6, Reserve10,
+    };
+    [PersistentReserveInReadKeys, PersistentReserveOutRegister, Reserve6, Reserve10, Release6, Release10]
+        .iter()
+        .any(|operation| operation.info().opcode == opcode)
 }
 
 /// Commands that are processed while a unit attention is pending, and leave it pending or report it in their own way

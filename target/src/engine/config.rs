@@ -12,6 +12,7 @@ use lunkeep_common::name::{IscsiName, PortalGroupTag};
 use crate::device::LogicalUnitConfig;
 use crate::image::Disk;
 use crate::session::SessionSettings;
+use crate::store::{AlwaysOwner, AuditTrail, LunStateStore, MemoryState, Ownership};
 
 /// Everything that a [`Server`](super::Server) needs.
 #[derive(Debug)]
@@ -70,6 +71,40 @@ pub struct LunConfig {
     pub unit: LogicalUnitConfig,
     /// The medium.
     pub disk: Arc<dyn Disk>,
+    /// Where its reservations are kept.
+    pub reservations: ReservationConfig,
+}
+
+/// Where the reservations of a logical unit are kept, and who may serve it.
+#[derive(Clone, Debug)]
+pub struct ReservationConfig {
+    /// The record.
+    pub store: Arc<dyn LunStateStore>,
+    /// Whether this process may serve the unit.
+    pub ownership: Arc<dyn Ownership>,
+    /// Where every change is written down for people.
+    pub audit: Option<Arc<AuditTrail>>,
+}
+
+impl ReservationConfig {
+    /// Reservations that end with the process: for tests, and for media that are made for one run.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { store: Arc::new(MemoryState::default()), ownership: Arc::new(AlwaysOwner), audit: None }
+    }
+}
+
+/// What TARGET COLD RESET may do. It counts as power-on, and a power-on ends registrations and reservations that do not survive a
+/// loss of power: a nexus that was fenced could free itself with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColdResetPolicy {
+    /// Everybody may.
+    Everyone,
+    /// Refused when it would take reservations away that are not the sender's own.
+    #[default]
+    Harmless,
+    /// Nobody may.
+    Nobody,
 }
 
 /// Who may log in to a target, and which LUNs each sees.
@@ -99,6 +134,10 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Bytes of read and write data that may be held in memory for one session.
     pub session_buffer_bytes: u32,
+    /// Keep registrations and reservations through restarts whatever APTPL says.
+    pub force_aptpl: bool,
+    /// Who may reset a target as if its power had failed.
+    pub cold_reset: ColdResetPolicy,
 }
 
 impl Default for Settings {
@@ -115,6 +154,8 @@ impl Default for Settings {
             login_timeout: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(30),
             session_buffer_bytes: 64 << 20,
+            force_aptpl: true,
+            cold_reset: ColdResetPolicy::default(),
         }
     }
 }

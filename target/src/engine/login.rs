@@ -18,6 +18,7 @@ use lunkeep_common::pdu::{
 use super::connection::Wire;
 use super::directory::ConnectionDirectory;
 use super::server::Shared;
+use super::server::relative_port;
 use super::session_task::{NewSession, SessionHandle};
 use super::sessions::Admission;
 use super::unit::LunView;
@@ -216,6 +217,7 @@ async fn admit(
                 machine,
                 cancel: shared.stop.child_token(),
                 buffer_bytes: shared.settings.session_buffer_bytes,
+                shared: Arc::downgrade(shared),
             })
         };
         match shared.sessions.add(key.clone(), make) {
@@ -240,8 +242,7 @@ fn attach(luns: &LunView, id: crate::device::NexusId, outcome: &LoginOutcome, po
         let nexus = Nexus {
             initiator: outcome.initiator.clone(),
             target: port.clone(),
-            // One relative port identifier per portal group (SPC-4 §7.8.6.8 numbers from 1).
-            relative_target_port: port.portal_group.0.max(1),
+            relative_target_port: relative_port(port.portal_group),
         };
         unit.lock().attach(id, nexus);
     }

@@ -15,6 +15,7 @@ mod listener;
 mod login;
 mod media;
 pub mod new_file;
+mod reservations;
 mod server;
 mod session_task;
 mod sessions;

@@ -1,6 +1,6 @@
 //! The server: binds the portals, accepts connections, ends everything in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lunkeep_common::login::offer::{OfferError, ValidOffer};
 use lunkeep_common::login::target_side::Authentication;
-use lunkeep_common::name::IscsiName;
+use lunkeep_common::name::{IscsiName, PortalGroupTag, TargetPort};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,10 +16,12 @@ use tokio_util::task::TaskTracker;
 use super::config::{AccessList, PortalConfig, ServerConfig, Settings, TargetConfig};
 use super::connection;
 use super::listener;
+use super::reservations::RecordKeeper;
 use super::sessions::Sessions;
 use super::unit::{LunView, Unit};
-use crate::device::{InvalidShape, LogicalUnit};
+use crate::device::{ExportPort, InvalidShape, LogicalUnit, ReservationSetup};
 use crate::session::TaskNumbers;
+use crate::store::LunStateError;
 
 /// Time between two tries to accept after the host had no file or memory left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -63,16 +65,28 @@ pub(super) struct Target {
 }
 
 impl Target {
-    fn new(config: TargetConfig) -> Result<Self, StartError> {
+    fn new(config: TargetConfig, groups: &[PortalGroupTag], settings: &Settings) -> Result<Self, StartError> {
         let mut units = LunView::new();
         for lun in config.luns {
             let (name, number) = (config.name.clone(), lun.number);
             if units.contains_key(&number) {
                 return Err(StartError::DuplicateLun { name, number });
             }
-            let unit =
-                LogicalUnit::new(lun.unit).map_err(|source| StartError::Shape { name, number, source })?;
-            units.insert(number, Arc::new(Unit::new(unit, lun.disk)));
+            let ports = groups.iter().map(|&portal_group| ExportPort {
+                target: TargetPort { name: name.clone(), portal_group },
+                relative: relative_port(portal_group),
+            });
+            let ports = ports.collect();
+            let unit = LogicalUnit::new(lun.unit).map_err(|source| StartError::Shape {
+                name: name.clone(),
+                number,
+                source,
+            })?;
+            let keeper = RecordKeeper::new(lun.reservations, format!("{name} LUN {number}"));
+            let record = keeper.load().map_err(|source| StartError::Reservations { name, number, source })?;
+            let force_persist = settings.force_aptpl;
+            let unit = unit.with_reservations(ReservationSetup { ports, force_persist, record });
+            units.insert(number, Arc::new(Unit::new(unit, lun.disk, keeper)));
         }
         let TargetConfig { name, alias, authentication, access, .. } = config;
         Ok(Self { name, alias, authentication, access, units })
@@ -142,6 +156,16 @@ pub enum StartError {
         /// What is wrong with it.
         source: InvalidShape,
     },
+    /// What is kept of a LUN's reservations cannot be read, or the LUN is not ours to serve.
+    #[error("target {name}, LUN {number}: {source}")]
+    Reservations {
+        /// The target.
+        name: IscsiName,
+        /// The LUN.
+        number: u16,
+        /// What is wrong.
+        source: LunStateError,
+    },
     /// The values to negotiate contradict each other.
     #[error("login settings: {0}")]
     Offer(#[from] OfferError),
@@ -162,7 +186,9 @@ impl Server {
     /// # Errors
     /// [`StartError`]; then nothing is left bound.
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
-        let targets = build_targets(config.targets)?;
+        let groups: BTreeSet<_> = config.portals.iter().map(|portal| portal.group).collect();
+        let groups: Vec<_> = groups.into_iter().collect();
+        let targets = build_targets(config.targets, &groups, &config.settings)?;
         let offer = config.settings.offer.clone().validate()?;
         let listeners = bind_all(&config.portals)?;
         let mut portals = Vec::new();
@@ -205,10 +231,19 @@ impl Server {
     }
 }
 
-fn build_targets(configs: Vec<TargetConfig>) -> Result<BTreeMap<IscsiName, Arc<Target>>, StartError> {
+/// One relative target port identifier for each portal group (SPC-4 §7.8.6.8 numbers from 1).
+pub(super) fn relative_port(group: PortalGroupTag) -> u16 {
+    group.0.max(1)
+}
+
+fn build_targets(
+    configs: Vec<TargetConfig>,
+    groups: &[PortalGroupTag],
+    settings: &Settings,
+) -> Result<BTreeMap<IscsiName, Arc<Target>>, StartError> {
     let mut targets = BTreeMap::new();
     for config in configs {
-        let target = Target::new(config)?;
+        let target = Target::new(config, groups, settings)?;
         if let Some(first) = targets.insert(target.name.clone(), Arc::new(target)) {
             return Err(StartError::DuplicateTarget { name: first.name.clone() });
         }

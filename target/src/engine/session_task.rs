@@ -1,6 +1,6 @@
 //! A session joined to its logical units: carries out what the session's state machine asks for.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use lunkeep_common::name::{Cid, InitiatorPort, TargetPort, Tsih};
@@ -11,9 +11,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::media;
+use super::reservations;
 use super::server::Shared;
 use super::task_management;
-use super::unit::{Ended, LunView, Unit, resolve};
+use super::unit::{Ended, FenceWaits, LunView, Unit, resolve};
 use crate::device::{Command, Completion, MediaFailure, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
 use crate::image::DiskError;
 use crate::session::{Event, ScsiRequest, Session, TaskHandle, TaskResult};
@@ -44,6 +45,7 @@ pub(super) struct SessionHandle {
     pub(super) closed: watch::Sender<bool>,
     buffers: Arc<Semaphore>,
     buffer_units: u32,
+    shared: Weak<Shared>,
 }
 
 /// What a session is made of.
@@ -56,6 +58,7 @@ pub(super) struct NewSession {
     pub(super) machine: Session,
     pub(super) cancel: CancellationToken,
     pub(super) buffer_bytes: u32,
+    pub(super) shared: Weak<Shared>,
 }
 
 impl SessionHandle {
@@ -74,6 +77,7 @@ impl SessionHandle {
             closed: watch::Sender::new(false),
             buffers: Arc::new(Semaphore::new(buffer_units as usize)),
             buffer_units,
+            shared: new.shared,
         }
     }
 
@@ -112,15 +116,15 @@ impl SessionHandle {
         let Some(unit) = resolve(&self.luns, request.lun) else {
             return self.complete(task, absent::answer(request.lun, &request.cdb, &self.inventory));
         };
-        let step = unit.lock().begin(command);
-        self.take_step(unit, task, step);
+        let (step, waits) = unit.step(|unit| unit.begin(command));
+        self.take_step(unit, task, step, waits);
     }
 
     fn data_out(self: &Arc<Self>, handle: TaskHandle, lun: Lun, data: Vec<Bytes>) {
         let Some(unit) = resolve(&self.luns, lun) else { return };
         let task = TaskId(handle.0);
-        let step = unit.lock().data_out(task, data);
-        self.take_step(unit, task, step);
+        let (step, waits) = unit.step(|unit| unit.data_out(task, data));
+        self.take_step(unit, task, step, waits);
     }
 
     /// The session ended a task by itself; nothing of it is on the medium yet, since its data never became complete.
@@ -130,16 +134,23 @@ impl SessionHandle {
         }
     }
 
-    fn take_step(self: &Arc<Self>, unit: &Arc<Unit>, task: TaskId, step: Step) {
+    fn take_step(self: &Arc<Self>, unit: &Arc<Unit>, task: TaskId, step: Step, waits: FenceWaits) {
         match step {
             Step::DataOut(wanted) => self.lock().solicit(TaskHandle(task.0), wanted),
             Step::Media(op) => self.start_media(unit, task, op),
+            Step::Fence(fence) => {
+                // Without the server there is nobody left to answer.
+                if let Some(shared) = self.shared.upgrade() {
+                    reservations::start_fence(&shared, unit, task, *fence, waits);
+                }
+            }
+            Step::Waiting => {}
             Step::Done(completion) => self.complete(task, completion),
             Step::Aborted => unit.left_medium(task),
         }
     }
 
-    fn complete(&self, task: TaskId, completion: Completion) {
+    pub(super) fn complete(&self, task: TaskId, completion: Completion) {
         let Completion { status, sense, data_in } = completion;
         self.lock().complete(TaskHandle(task.0), TaskResult { status, sense, data_in });
         self.wake.notify_one();
@@ -188,8 +199,9 @@ impl SessionHandle {
             tracing::error!(%error, initiator = %self.initiator, "an operation on the medium failed");
             failure(&error)
         });
-        let step = unit.lock().media_done(task, result);
-        self.take_step(unit, task, step);
+        let (step, waits) = unit.step(|unit| unit.media_done(task, result));
+        unit.left_medium(task);
+        self.take_step(unit, task, step, waits);
     }
 
     /// Buffer units that an operation needs; never more than the session has, so that it can always run alone.

@@ -6,6 +6,7 @@ use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::task_management::{TaskManagementFunction, TaskManagementResult};
 
+use super::config::ColdResetPolicy;
 use super::server::Shared;
 use super::session_task::SessionHandle;
 use super::unit::{Draining, Ended, resolve};
@@ -22,6 +23,12 @@ pub(super) fn start(
     function: TaskManagementFunction,
     scope: ManagementScope,
 ) {
+    if function == TaskManagementFunction::TargetColdReset && !may_reset_cold(shared, session) {
+        tracing::warn!(initiator = %session.initiator, "a TARGET COLD RESET was refused: it could end reservations of others");
+        let refused = TaskManagementResult::AuthorizationFailed;
+        session.lock().task_management_done(cid, itt, refused);
+        return session.wake.notify_one();
+    }
     let ended = abort(session, function, scope).map(|ended| drop_gone(shared, ended));
     let (session, shared) = (session.clone(), shared.clone());
     shared.clone().tasks.spawn(async move {
@@ -36,6 +43,16 @@ pub(super) fn start(
         session.wake.notify_one();
         after_response(&shared, &session, function, response);
     });
+}
+
+fn may_reset_cold(shared: &Shared, session: &SessionHandle) -> bool {
+    match shared.settings.cold_reset {
+        ColdResetPolicy::Everyone => true,
+        ColdResetPolicy::Nobody => false,
+        ColdResetPolicy::Harmless => {
+            session.luns.values().all(|unit| unit.lock().power_on_is_harmless(session.nexus))
+        }
+    }
 }
 
 /// Aborts what the function is about; `None` when its LUN does not exist.
@@ -94,7 +111,7 @@ pub(super) async fn settle(shared: &Shared, draining: Draining) -> bool {
 }
 
 /// Drops a task from its session, or ends it with the status that the device gave (TASK ABORTED, when TAS is one).
-fn drop_task(shared: &Shared, aborted: &AbortedTask) {
+pub(super) fn drop_task(shared: &Shared, aborted: &AbortedTask) {
     let Some(session) = shared.sessions.of_nexus(aborted.nexus) else { return };
     let handle = TaskHandle(aborted.task.0);
     match aborted.status {

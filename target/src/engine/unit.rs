@@ -7,7 +7,8 @@ use lunkeep_common::scsi::Lun;
 use tokio::sync::oneshot;
 
 use super::latch::Drains;
-use crate::device::{Aborted, AbortedTask, LogicalUnit, TaskId};
+use super::reservations::RecordKeeper;
+use crate::device::{Aborted, AbortedTask, LogicalUnit, Resumed, Step, TaskId};
 use crate::image::Disk;
 
 /// A logical unit that several sessions share.
@@ -15,6 +16,7 @@ use crate::image::Disk;
 pub(super) struct Unit {
     state: Mutex<LogicalUnit>,
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) keeper: RecordKeeper,
     drains: Drains,
 }
 
@@ -23,6 +25,15 @@ pub(super) type LunView = BTreeMap<u16, Arc<Unit>>;
 
 /// Tasks whose operation on the medium is still running.
 pub(super) type Draining = Vec<(AbortedTask, oneshot::Receiver<()>)>;
+
+/// What a fence waits for.
+#[derive(Debug, Default)]
+pub(super) struct FenceWaits {
+    /// Operations of nexuses that are shut out; they end as they would have.
+    pub(super) shut_out: Vec<oneshot::Receiver<()>>,
+    /// Commands that were aborted.
+    pub(super) aborted: Draining,
+}
 
 /// Tasks that an abort ended, and those whose operation on the medium must be waited for.
 #[derive(Debug, Default)]
@@ -42,8 +53,8 @@ impl Ended {
 }
 
 impl Unit {
-    pub(super) fn new(unit: LogicalUnit, disk: Arc<dyn Disk>) -> Self {
-        Self { state: Mutex::new(unit), disk, drains: Drains::default() }
+    pub(super) fn new(unit: LogicalUnit, disk: Arc<dyn Disk>, keeper: RecordKeeper) -> Self {
+        Self { state: Mutex::new(unit), disk, keeper, drains: Drains::default() }
     }
 
     /// The device's state machine.
@@ -63,7 +74,44 @@ impl Unit {
         Ended { gone, draining }
     }
 
-    /// An aborted task left the medium.
+    /// Takes a step of the state machine. What a fence must wait for is noted under the same lock, so that no task can leave
+    /// the medium unseen in between.
+    pub(super) fn step(&self, step: impl FnOnce(&mut LogicalUnit) -> Step) -> (Step, FenceWaits) {
+        let mut unit = self.lock();
+        let step = step(&mut unit);
+        let waits = self.waits_of(&step);
+        (step, waits)
+    }
+
+    /// As [`Unit::step`], for what gives several.
+    pub(super) fn steps(
+        &self,
+        steps: impl FnOnce(&mut LogicalUnit) -> Vec<Resumed>,
+    ) -> Vec<(Resumed, FenceWaits)> {
+        let mut unit = self.lock();
+        let steps = steps(&mut unit).into_iter();
+        steps
+            .map(|resumed| {
+                let waits = self.waits_of(&resumed.step);
+                (resumed, waits)
+            })
+            .collect()
+    }
+
+    fn waits_of(&self, step: &Step) -> FenceWaits {
+        let Step::Fence(fence) = step else { return FenceWaits::default() };
+        FenceWaits {
+            shut_out: fence.drain.iter().map(|&task| self.drains.wait_for(task)).collect(),
+            aborted: fence
+                .aborted
+                .draining
+                .iter()
+                .map(|&task| (task, self.drains.wait_for(task.task)))
+                .collect(),
+        }
+    }
+
+    /// A task left the medium.
     pub(super) fn left_medium(&self, task: TaskId) {
         self.drains.left(task);
     }

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::audit::AuditTrail;
 use super::error::StoreError;
 use super::files::{Files, HostFiles};
 use super::identity::{LunIdentity, Naa, TargetName};
 use super::record::{self, hex};
+use super::reservations::FileState;
 
 const IDENTITY: &str = "identity.json";
 const TARGET: &str = "target.json";
@@ -92,6 +94,18 @@ impl LunFolder {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the LUN's reservations are kept.
+    #[must_use]
+    pub fn reservations(&self) -> FileState {
+        FileState::new(super::reservations::file_in(&self.path), self.identity.naa)
+    }
+
+    /// Where changes of its reservations are written down.
+    #[must_use]
+    pub fn audit_trail(&self) -> AuditTrail {
+        AuditTrail::in_folder(&self.path)
     }
 
     /// The name that was kept for the target of this LUN; `proposal` is kept and returned when there is none yet.

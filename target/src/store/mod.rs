@@ -1,4 +1,4 @@
-//! What must survive a restart: the identity of each LUN, and the name that a target was first given.
+//! What must survive a restart: the identity of each LUN, its reservations, and the name that a target was first given.
 //!
 //! Initiators know a LUN by its NAA designator and serial number, never by its number or by its image. Were these to change,
 //! a cluster would see its shared disk vanish and a stranger appear. So they are drawn once at random, kept in the *state
@@ -14,16 +14,25 @@
 //! * a folder is open in at most one process at a time ([`LunFolder`] holds a lock on it), and an identity that was copied
 //!   together with an image is refused as long as the original is there.
 //!
-//! Deliberately not here: persistent reservations (a later record in the same folder), and the relative identifiers of target
-//! ports: these are the portal group tags themselves, so there is nothing to keep.
+//! The reservations of a LUN are kept behind two seams, [`LunStateStore`] and [`Ownership`], so that several gateways can share
+//! them; here they are [a record of the same folder](reservations), with an [audit trail](audit) beside it.
+//!
+//! Deliberately not here: the relative identifiers of target ports. These are the portal group tags themselves, so there is
+//! nothing to keep.
 
+pub mod audit;
 pub mod error;
 pub mod files;
 pub mod identity;
 pub mod lun_folder;
+pub mod lun_state;
 pub mod record;
+pub mod reservations;
 
+pub use audit::AuditTrail;
 pub use error::StoreError;
 pub use files::{Files, HostFiles};
 pub use identity::{LunIdentity, Naa};
 pub use lun_folder::{LunFolder, StateLocation};
+pub use lun_state::{AlwaysOwner, LunStateError, LunStateStore, MemoryState, Ownership, SwapTicket};
+pub use reservations::FileState;

@@ -2,6 +2,7 @@
 
 use super::{Cdb, Form};
 use crate::scsi::opcode_table::Operation;
+use crate::scsi::persistent::{InAction, OutAction};
 
 /// A value does not fit the CDB form that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +70,28 @@ impl Cdb {
                 Form::Six | Form::Twelve => return None,
             },
             Self::Unmap { .. } => Unmap,
+            Self::Reserve(Form::Six) => Reserve6,
+            Self::Reserve(Form::Ten) => Reserve10,
+            Self::Release(Form::Six) => Release6,
+            Self::Release(Form::Ten) => Release10,
+            Self::Reserve(_) | Self::Release(_) => return None,
+            Self::PersistentReserveIn { action, .. } => match action {
+                InAction::ReadKeys => PersistentReserveInReadKeys,
+                InAction::ReadReservation => PersistentReserveInReadReservation,
+                InAction::ReportCapabilities => PersistentReserveInReportCapabilities,
+                InAction::ReadFullStatus => PersistentReserveInReadFullStatus,
+            },
+            Self::PersistentReserveOut { action, .. } => match action {
+                OutAction::Register => PersistentReserveOutRegister,
+                OutAction::Reserve => PersistentReserveOutReserve,
+                OutAction::Release => PersistentReserveOutRelease,
+                OutAction::Clear => PersistentReserveOutClear,
+                OutAction::Preempt => PersistentReserveOutPreempt,
+                OutAction::PreemptAndAbort => PersistentReserveOutPreemptAndAbort,
+                OutAction::RegisterAndIgnoreExistingKey => PersistentReserveOutRegisterAndIgnoreExistingKey,
+                OutAction::RegisterAndMove => PersistentReserveOutRegisterAndMove,
+                OutAction::ReplaceLostReservation => PersistentReserveOutReplaceLostReservation,
+            },
             Self::ReportLuns { .. } => ReportLuns,
             Self::ReportSupportedOperationCodes { .. } => ReportSupportedOperationCodes,
             Self::ReportSupportedTaskManagementFunctions { .. } => ReportSupportedTaskManagementFunctions,
@@ -86,7 +109,14 @@ impl Cdb {
         out.bytes[0] = info.opcode;
         out.bytes[1] = info.service_action.unwrap_or(0);
         match *self {
-            Self::TestUnitReady | Self::ReadCapacity10 => {}
+            Self::TestUnitReady | Self::ReadCapacity10 | Self::Reserve(_) | Self::Release(_) => {}
+            Self::PersistentReserveIn { allocation_length, .. } => {
+                out.put::<2>("ALLOCATION LENGTH", 7, allocation_length.into())?;
+            }
+            Self::PersistentReserveOut { scope, kind, parameter_list_length, .. } => {
+                out.bytes[2] = scope << 4 | kind & 0x0f;
+                out.put::<4>("PARAMETER LIST LENGTH", 5, parameter_list_length.into())?;
+            }
             Self::RequestSense { descriptor, allocation_length } => {
                 out.flag(1, 0, descriptor);
                 out.bytes[4] = allocation_length;

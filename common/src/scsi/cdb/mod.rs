@@ -13,6 +13,7 @@ pub use encode::FieldOverflow;
 use super::asc::Asc;
 use super::bytes::{u8_at, u16_at, u24_at, u32_at, u64_at};
 use super::opcode_table::{Lookup, Operation, OperationInfo, lookup};
+use super::persistent::{InAction, OutAction};
 use super::sense::Sense;
 
 /// A CDB, parsed. Allocation lengths and counts are in the units of the standard: bytes and logical blocks.
@@ -68,6 +69,28 @@ pub enum Cdb {
     Unmap {
         /// PARAMETER LIST LENGTH.
         parameter_list_length: u16,
+    },
+    /// RESERVE of the logical unit (SPC-2 §7.21, §7.22), six or ten.
+    Reserve(Form),
+    /// RELEASE of the logical unit (SPC-2 §7.17, §7.18), six or ten.
+    Release(Form),
+    /// PERSISTENT RESERVE IN (SPC-4 §6.15).
+    PersistentReserveIn {
+        /// SERVICE ACTION.
+        action: InAction,
+        /// ALLOCATION LENGTH.
+        allocation_length: u16,
+    },
+    /// PERSISTENT RESERVE OUT (SPC-4 §6.16).
+    PersistentReserveOut {
+        /// SERVICE ACTION.
+        action: OutAction,
+        /// SCOPE, four bits.
+        scope: u8,
+        /// TYPE, four bits.
+        kind: u8,
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u32,
     },
     /// REPORT LUNS (SPC-4 §6.33).
     ReportLuns {
@@ -331,6 +354,29 @@ impl Cdb {
                 no_data_out: form == Form::Sixteen && flags & 1 != 0,
             }),
             Unmap => Self::Unmap { parameter_list_length: u16_at(b, 7)? },
+            Reserve6 | Reserve10 => Self::Reserve(form),
+            Release6 | Release10 => Self::Release(form),
+            PersistentReserveInReadKeys
+            | PersistentReserveInReadReservation
+            | PersistentReserveInReportCapabilities
+            | PersistentReserveInReadFullStatus => Self::PersistentReserveIn {
+                action: InAction::from_bits(flags)?,
+                allocation_length: u16_at(b, 7)?,
+            },
+            PersistentReserveOutRegister
+            | PersistentReserveOutReserve
+            | PersistentReserveOutRelease
+            | PersistentReserveOutClear
+            | PersistentReserveOutPreempt
+            | PersistentReserveOutPreemptAndAbort
+            | PersistentReserveOutRegisterAndIgnoreExistingKey
+            | PersistentReserveOutRegisterAndMove
+            | PersistentReserveOutReplaceLostReservation => Self::PersistentReserveOut {
+                action: OutAction::from_bits(flags)?,
+                scope: u8_at(b, 2)? >> 4,
+                kind: u8_at(b, 2)? & 0x0f,
+                parameter_list_length: u32_at(b, 5)?,
+            },
             ReportLuns => Self::ReportLuns { select_report: u8_at(b, 2)?, allocation_length: u32_at(b, 6)? },
             ReportSupportedOperationCodes => Self::ReportSupportedOperationCodes {
                 timeouts: u8_at(b, 2)? & 0x80 != 0,

@@ -57,6 +57,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
 
+    /// End persistent reservations that were made without APTPL when the server stops [default: keep all: docs/reservations.md]
+    #[arg(long, conflicts_with = "config")]
+    pub no_force_aptpl: bool,
+
     /// User name that initiators log in with, by CHAP
     #[arg(long, value_name = "NAME", requires = "chap_secret_file", conflicts_with = "config")]
     pub chap_user: Option<String>,
@@ -142,7 +146,7 @@ impl ServeArgs {
             state: StateLocation::BesideImage,
             targets: vec![target],
             discovery: Authentication::None,
-            settings: Settings::default(),
+            settings: Settings { force_aptpl: !self.no_force_aptpl, ..Settings::default() },
             notes,
         })
     }

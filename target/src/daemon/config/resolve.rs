@@ -13,13 +13,13 @@ use lunkeep_common::scsi::Lun as WireLun;
 
 use super::problem::Problem;
 use super::secret;
-use super::tables::{At, Chap, File, Initiator, Limits, Lun, LunMap, Portal, Target};
+use super::tables::{At, Chap, File, Initiator, Limits, Lun, LunMap, Portal, Reservations, Target};
 use crate::daemon::size;
 use crate::daemon::spec::{
     Access, Authentication, CreateSpec, Credential, LunSpec, LunView, PortalSpec, ServeSpec, TargetSpec,
     default_portals, parse_listen,
 };
-use crate::engine::config::Settings;
+use crate::engine::config::{ColdResetPolicy, Settings};
 use crate::image::Allocation;
 use crate::limits::SESSION_MEMORY_MIN;
 use crate::store::StateLocation;
@@ -88,7 +88,8 @@ impl Resolver<'_> {
             Some(state) => StateLocation::Folder(self.folder.join(state.get_ref())),
             None => StateLocation::BesideImage,
         };
-        let settings = self.settings(&file.limits.unwrap_or_default());
+        let mut settings = self.settings(&file.limits.unwrap_or_default());
+        self.reservations(&file.reservations.unwrap_or_default(), &mut settings);
         let notes = std::mem::take(&mut self.notes);
         ServeSpec { portals, default_portals: default_are_used, state, targets, discovery, settings, notes }
     }
@@ -121,6 +122,25 @@ impl Resolver<'_> {
             }
         }
         settings
+    }
+
+    fn reservations(&mut self, table: &Reservations, settings: &mut Settings) {
+        if let Some(force) = table.force_aptpl {
+            settings.force_aptpl = force;
+        }
+        let Some(policy) = &table.cold_reset else { return };
+        settings.cold_reset = match policy.get_ref().as_str() {
+            "everyone" => ColdResetPolicy::Everyone,
+            "harmless" => ColdResetPolicy::Harmless,
+            "nobody" => ColdResetPolicy::Nobody,
+            _ => {
+                return self.problem(
+                    policy.span(),
+                    "this is no policy for TARGET COLD RESET",
+                    "write \"everyone\", \"harmless\" or \"nobody\"",
+                );
+            }
+        };
     }
 
     fn within(&mut self, value: Option<&At<u32>>, range: RangeInclusive<u32>) -> Option<u32> {

@@ -11,8 +11,8 @@ use toml::Spanned;
 pub type At<T> = Spanned<T>;
 
 /// Every table with its keys, in the order of the documentation.
-pub const KEYS: [(&str, &[&str]); 9] = [
-    ("", &["state", "portal", "discovery", "limits", "target"]),
+pub const KEYS: [(&str, &[&str]); 10] = [
+    ("", &["state", "portal", "discovery", "limits", "reservations", "target"]),
     ("portal", &["listen", "announce", "group"]),
     ("discovery", &["chap", "mutual_chap"]),
     (
@@ -27,6 +27,7 @@ pub const KEYS: [(&str, &[&str]); 9] = [
             "drain_timeout",
         ],
     ),
+    ("reservations", &["force_aptpl", "cold_reset"]),
     ("target", &["name", "alias", "lun", "chap", "mutual_chap", "initiator"]),
     ("target.lun", &["number", "path", "format", "size", "fixed", "block_size", "read_only", "serial"]),
     ("target.initiator", &["name", "luns"]),
@@ -47,6 +48,8 @@ pub struct File {
     pub discovery: Option<Discovery>,
     /// Bounds and timeouts.
     pub limits: Option<Limits>,
+    /// Persistent reservations.
+    pub reservations: Option<Reservations>,
     /// What is served.
     #[serde(default)]
     pub target: Vec<Target>,
@@ -93,6 +96,16 @@ pub struct Limits {
     pub ping_timeout: Option<At<u32>>,
     /// For operations on the medium to end before an abort fails.
     pub drain_timeout: Option<At<u32>>,
+}
+
+/// `[reservations]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reservations {
+    /// Keep them through restarts whatever APTPL says.
+    pub force_aptpl: Option<bool>,
+    /// Who may send TARGET COLD RESET: `everyone`, `harmless` or `nobody`.
+    pub cold_reset: Option<At<String>>,
 }
 
 /// `[[target]]`

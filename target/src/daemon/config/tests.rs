@@ -86,6 +86,8 @@ fn every_key_of_the_full_file_arrives() {
         (create.size, create.allocation, create.logical_block),
         (1 << 30, Allocation::Fixed, Some(4096))
     );
+    assert!(!settings.force_aptpl);
+    assert_eq!(settings.cold_reset, crate::engine::config::ColdResetPolicy::Nobody);
     let data = &cluster.luns[&5];
     assert_eq!(data.path, Path::new("/srv/images/data.img"));
     assert_eq!((data.format, data.read_only, data.create), (Some(Format::Raw), true, None));
@@ -111,7 +113,7 @@ fn the_table_of_keys_is_what_the_file_accepts() {
     for (table, keys) in tables::KEYS {
         let header = match table {
             "" => String::new(),
-            "discovery" | "limits" => format!("[{table}]\n"),
+            "discovery" | "limits" | "reservations" => format!("[{table}]\n"),
             "target.mutual_chap" => "[[target]]\n[target.mutual_chap]\n".into(),
             nested if nested.contains('.') => format!("[[target]]\n[[{nested}]]\n"),
             table => format!("[[{table}]]\n"),

@@ -6,6 +6,7 @@ mod capacity;
 mod inquiry;
 mod mode_sense;
 mod report;
+mod reserve;
 mod sense;
 mod start_stop;
 mod unmap;
@@ -18,8 +19,10 @@ use lunkeep_common::scsi::opcode_table::{Operation, OperationInfo};
 use lunkeep_common::scsi::{Asc, Cdb, Sense};
 
 use super::config::{LogicalUnitConfig, MediumShape};
+use super::fence::Request;
 use super::media::MediaOp;
 use super::nexus::Nexus;
+use super::reservation::{Record, Reported};
 use super::step::{Command, Completion};
 use super::task_set::Then;
 
@@ -34,6 +37,9 @@ pub(super) struct Context<'a> {
     pub(super) stopped: bool,
     /// For REQUEST SENSE: the unit attention to report.
     pub(super) attention: Option<Asc>,
+    /// For PERSISTENT RESERVE IN: registrations and reservation, and what is told besides.
+    pub(super) record: &'a Record,
+    pub(super) reported: Reported,
 }
 
 /// What comes next for a command that has met no error.
@@ -48,6 +54,8 @@ pub(super) enum Next {
         op: MediaOp,
         then: Then,
     },
+    /// A change of who has access.
+    Reservation(Request),
     /// GOOD, and the medium is now stopped or started.
     Power {
         stopped: bool,
@@ -64,6 +72,7 @@ pub(super) enum DataOutOf {
     Verify(verify::PendingVerify),
     WriteSame(write_same::PendingWriteSame),
     Unmap,
+    PersistentReserve(reserve::PendingOut),
 }
 
 impl DataOutOf {
@@ -74,6 +83,7 @@ impl DataOutOf {
             Self::Verify(pending) => pending.received(&config.medium, data),
             Self::WriteSame(pending) => pending.received(&config.medium, &data),
             Self::Unmap => unmap::received(config, &data),
+            Self::PersistentReserve(pending) => pending.received(&data),
         }
     }
 }
@@ -108,6 +118,14 @@ pub(super) fn dispatch(context: &Context<'_>, cdb: Cdb) -> Outcome {
         Cdb::SynchronizeCache(cdb) => cache::synchronize(&config.medium, cdb),
         Cdb::WriteSame(cdb) => write_same::write_same(config, command, cdb),
         Cdb::Unmap { parameter_list_length } => unmap::unmap(parameter_list_length),
+        Cdb::Reserve(_) => Ok(Next::Reservation(Request::Reserve)),
+        Cdb::Release(_) => Ok(Next::Reservation(Request::Release)),
+        Cdb::PersistentReserveIn { action, allocation_length } => {
+            reserve::persistent_in(context, action, allocation_length)
+        }
+        Cdb::PersistentReserveOut { action, scope, kind, parameter_list_length } => {
+            reserve::persistent_out(action, scope, kind, parameter_list_length)
+        }
         Cdb::ReportLuns { select_report, allocation_length } => {
             report::report_luns(command.luns, select_report, allocation_length).map(Next::Done)
         }

@@ -15,6 +15,8 @@ const COMMANDS: &[(&[u8], usize, usize)] = &[
     (&[0x12, 1, 0xb2, 0, 0, 0], 3, 2),
     (&[0x1a, 0, 0x3f, 0xff, 0, 0], 4, 1),
     (&[0x5a, 0x10, 0x3f, 0xff, 0, 0, 0, 0, 0, 0], 7, 2),
+    (&[0x5e, 0x01, 0, 0, 0, 0, 0, 0, 0, 0], 7, 2),
+    (&[0x5e, 0x02, 0, 0, 0, 0, 0, 0, 0, 0], 7, 2),
     (&[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10, 4),
     (&[0xa0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0], 6, 4),
     (&[0xa3, 0x0c, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0], 6, 4),
@@ -48,6 +50,7 @@ fn every_command_with_an_allocation_length_is_tested() {
     let expected: Vec<u8> = TABLE
         .iter()
         .filter(|info| !["TEST UNIT READY", "START STOP UNIT", "READ CAPACITY(10)"].contains(&info.name))
+        .filter(|info| ![0x16, 0x17, 0x56, 0x57, 0x5f].contains(&info.opcode))
         .filter(|info| info.access == lunkeep_common::scsi::opcode_table::MediumAccess::None)
         .map(|info| info.opcode)
         .collect();

@@ -155,6 +155,8 @@ impl Bench {
                     let reply = self.execute(op);
                     self.unit.media_done(task, Ok(reply))
                 }
+                Step::Fence(_) => self.unit.fence_done(task, Ok(())).remove(0).step,
+                Step::Waiting => panic!("no fence runs"),
                 Step::Done(completion) => return completion,
                 Step::Aborted => panic!("nobody aborted this"),
             };

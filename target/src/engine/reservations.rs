@@ -1,0 +1,197 @@
+//! Carries out fences: waits for the medium, makes the record durable, writes the audit trail, lets the commands that waited go on.
+//!
+//! Nothing here goes through the pool of threads that serves the data: that may be full of operations on a medium that has
+//! stalled, and it is then that a cluster wants its disk. Records are written by a thread of their own, one for each fence; a
+//! logical unit has one fence at a time.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+
+use super::config::ReservationConfig;
+use super::server::Shared;
+use super::task_management::drop_task;
+use super::unit::{FenceWaits, Unit};
+use crate::device::reservation::Record;
+use crate::device::{AbortedTask, Fence, FenceFailure, ReservationEvent, Resumed, Step, TaskId};
+use crate::store::{LunStateError, SwapTicket};
+
+/// Keeps the record of one logical unit.
+#[derive(Debug)]
+pub(super) struct RecordKeeper {
+    config: ReservationConfig,
+    /// The logical unit, for people.
+    place: String,
+    version: std::sync::Mutex<SwapTicket>,
+}
+
+impl RecordKeeper {
+    pub(super) fn new(config: ReservationConfig, place: String) -> Self {
+        Self { config, place, version: std::sync::Mutex::default() }
+    }
+
+    /// What was kept. A record that is damaged is one that is lost: the unit goes on without its medium until an initiator
+    /// replaces it (SPC-5 §5.14.5.4).
+    pub(super) fn load(&self) -> Result<Record, LunStateError> {
+        self.config.ownership.confirm()?;
+        match self.config.store.load() {
+            Ok((record, ticket)) => {
+                *self.ticket() = ticket;
+                Ok(record)
+            }
+            Err(LunStateError::Damaged { error, ticket }) => {
+                tracing::error!(lun = %self.place, %error, "the reservations of a LUN are lost: it refuses access to its medium until REPLACE LOST RESERVATION");
+                *self.ticket() = ticket;
+                Ok(Record::lost())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ticket(&self) -> std::sync::MutexGuard<'_, SwapTicket> {
+        self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Blocks until the record is durable.
+    fn persist(&self, record: &Record) -> Result<(), LunStateError> {
+        self.config.ownership.confirm()?;
+        let mut ticket = self.ticket();
+        *ticket = self.config.store.compare_and_swap(*ticket, record)?;
+        Ok(())
+    }
+
+    fn write_down(&self, event: &ReservationEvent, outcome: Result<(), FenceFailure>) {
+        tell(&self.place, event, outcome);
+        if let Some(audit) = &self.config.audit
+            && let Err(error) = audit.append(SystemTime::now(), event, outcome)
+        {
+            tracing::error!(lun = %self.place, %error, "a change of reservations is missing from the audit trail");
+        }
+    }
+}
+
+/// Begins to carry out a fence. What had to be noted when it was made is in `waits`.
+pub(super) fn start_fence(
+    shared: &Arc<Shared>,
+    unit: &Arc<Unit>,
+    task: TaskId,
+    fence: Fence,
+    waits: FenceWaits,
+) {
+    let Fence { aborted, persist, event, .. } = fence;
+    aborted.gone.iter().chain(&aborted.reading).for_each(|task| drop_task(shared, task));
+    let (shared, unit) = (shared.clone(), unit.clone());
+    shared.clone().tasks.spawn(async move {
+        let outcome = carry_out(&shared, &unit, waits, persist, event).await;
+        for (resumed, waits) in unit.steps(|unit| unit.fence_done(task, outcome)) {
+            resume(&shared, &unit, resumed, waits);
+        }
+    });
+}
+
+async fn carry_out(
+    shared: &Arc<Shared>,
+    unit: &Arc<Unit>,
+    waits: FenceWaits,
+    persist: Option<Record>,
+    event: ReservationEvent,
+) -> Result<(), FenceFailure> {
+    let mut outcome = drain(shared, waits).await;
+    if persist.is_none() && unit.keeper.config.audit.is_none() {
+        tell(&unit.keeper.place, &event, outcome);
+        return outcome;
+    }
+    let unit = unit.clone();
+    let (sender, done) = oneshot::channel();
+    let work = move || {
+        if let (Ok(()), Some(record)) = (outcome, &persist)
+            && let Err(error) = unit.keeper.persist(record)
+        {
+            tracing::error!(lun = %unit.keeper.place, %error, "a change of reservations was refused: its record could not be kept");
+            outcome = Err(FenceFailure::Persist);
+        }
+        unit.keeper.write_down(&event, outcome);
+        // Nobody waits any more when the server was dropped.
+        let _ = sender.send(outcome);
+    };
+    if let Err(error) = std::thread::Builder::new().name("reservations".into()).spawn(work) {
+        tracing::error!(%error, "no thread to keep a record of reservations with");
+        return Err(FenceFailure::Persist);
+    }
+    // The sender is dropped without a word only when the thread panicked, and then nothing is known.
+    done.await.unwrap_or(Err(FenceFailure::Persist))
+}
+
+/// Waits until nothing that is shut out can touch the medium any more.
+async fn drain(shared: &Arc<Shared>, waits: FenceWaits) -> Result<(), FenceFailure> {
+    let limit = tokio::time::sleep(shared.settings.drain_timeout);
+    tokio::pin!(limit);
+    let mut late = false;
+    for left in waits.shut_out {
+        late = late || tokio::select! { biased; _ = left => false, () = &mut limit => true };
+    }
+    for (task, left) in waits.aborted {
+        if late {
+            drop_later(shared, task, left);
+        } else {
+            tokio::pin!(left);
+            late = tokio::select! { biased; _ = &mut left => false, () = &mut limit => true };
+            if !late {
+                drop_task(shared, &task);
+            }
+        }
+    }
+    if late {
+        tracing::error!(
+            limit = ?shared.settings.drain_timeout,
+            "operations on the medium of nexuses that were to be shut out took too long"
+        );
+    }
+    if late { Err(FenceFailure::DrainTimeout) } else { Ok(()) }
+}
+
+/// An aborted task is over when it has left the medium, whatever became of the fence.
+fn drop_later(shared: &Arc<Shared>, task: AbortedTask, left: oneshot::Receiver<()>) {
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        let _ = left.await;
+        drop_task(&shared, &task);
+    });
+}
+
+/// What comes out of a fence for a task, whose session may be another than the one that the fence was for.
+fn resume(shared: &Arc<Shared>, unit: &Arc<Unit>, Resumed { nexus, task, step }: Resumed, waits: FenceWaits) {
+    match step {
+        Step::Fence(fence) => return start_fence(shared, unit, task, *fence, waits),
+        Step::Done(completion) => {
+            if let Some(session) = shared.sessions.of_nexus(nexus) {
+                session.complete(task, completion);
+            }
+        }
+        Step::Aborted | Step::Waiting | Step::DataOut(_) | Step::Media(_) => {}
+    }
+    // Whoever aborted it waits for it as for an operation on the medium.
+    unit.left_medium(task);
+}
+
+/// One event for each change, for people and for programs.
+fn tell(lun: &str, event: &ReservationEvent, outcome: Result<(), FenceFailure>) {
+    let removed: Vec<String> =
+        event.removed.iter().map(|(nexus, key)| format!("{} {key}", nexus.initiator)).collect();
+    tracing::info!(
+        target: "lunkeep::reservations",
+        lun,
+        action = event.action,
+        initiator = %event.nexus.initiator,
+        port = %event.nexus.target,
+        key = %event.key,
+        service_action_key = %event.service_action_key,
+        ?removed,
+        aborted = event.aborted,
+        generation = event.record.generation,
+        reservation = ?event.record.reservation.as_ref().map(|reservation| reservation.kind),
+        failure = ?outcome.err(),
+        "reservations"
+    );
+}
