@@ -316,6 +316,17 @@ fn many_large_reads_at_once_stay_within_the_sessions_buffers_and_all_complete() 
 }
 
 #[test]
+fn answers_larger_than_the_transmit_buffer_leave_to_the_last_byte_without_a_push_from_outside() {
+    // Nothing else wakes the connection within the peer's patience.
+    let bench = Bench::with(|config| config.settings.session.ping_interval = Duration::from_secs(3600));
+    let mut peer = bench.login(1);
+    for round in 0..30 {
+        let blocks = (16 << 20) / 512;
+        assert_eq!(peer.read16(0, 0, blocks, 512).data.len(), 16 << 20, "round {round}");
+    }
+}
+
+#[test]
 fn discovery_tells_the_announced_address_and_hides_what_an_initiator_may_not_use() {
     let hidden: IscsiName = "iqn.2024-01.invalid.lunkeep:hidden".parse().unwrap();
     let bench = Bench::with(|config| {

@@ -113,16 +113,18 @@ impl Wire {
         }
     }
 
-    /// Moves PDUs that the session has ready into the queue, as long as the peer keeps reading.
-    fn fill(&mut self, session: &mut Session, cid: Cid) {
+    /// Moves PDUs that the session has ready into the queue, as long as the peer keeps reading. True when the session may have
+    /// more.
+    fn fill(&mut self, session: &mut Session, cid: Cid) -> bool {
         while self.out.len() < TRANSMIT_HIGH_WATER {
-            let Some(pdu) = session.poll_transmit(cid) else { return };
+            let Some(pdu) = session.poll_transmit(cid) else { return false };
             match pdu.encode(self.digests) {
                 Ok(pdu) => self.out.push(pdu),
                 // Cannot happen for what a session makes; the peer will miss an answer and recover.
                 Err(error) => tracing::error!(%error, "cannot encode a PDU"),
             }
         }
+        true
     }
 
     async fn flush_session(&mut self, session: &SessionHandle, cid: Cid) -> io::Result<()> {
@@ -145,10 +147,10 @@ async fn full_feature(
 ) -> Result<(), ConnectionError> {
     loop {
         receive(shared, session, cid, wire)?;
-        let (finished, deadline) = {
+        let (more, finished, deadline) = {
             let mut machine = session.lock();
-            wire.fill(&mut machine, cid);
-            (machine.is_finished(cid), machine.poll_timeout(cid))
+            let more = wire.fill(&mut machine, cid);
+            (more, machine.is_finished(cid), machine.poll_timeout(cid))
         };
         wire.out.write_to(&wire.stream)?;
         if finished && wire.out.is_empty() {
@@ -169,6 +171,8 @@ async fn full_feature(
                 }
             }
             () = session.wake.notified() => {}
+            // The socket took the whole queue at once, so nothing will tell that it can take the rest.
+            () = tokio::task::yield_now(), if more && wire.out.is_empty() => {}
             () = tokio::time::sleep_until(deadline.into()) => session.lock().handle_timeout(cid, Instant::now())?,
         }
     }
