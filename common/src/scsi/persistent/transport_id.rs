@@ -80,7 +80,7 @@ impl TransportId {
         }
         let additional = u16_at(bytes, 2).ok_or_else(cut)?;
         let len = HEADER_LEN + usize::from(additional);
-        if len < LEN_MIN || len > LEN_MAX || !len.is_multiple_of(4) {
+        if !(LEN_MIN..=LEN_MAX).contains(&len) || !len.is_multiple_of(4) {
             return Err(TransportIdError::Length(additional));
         }
         let field = bytes.get(HEADER_LEN..len).ok_or_else(cut)?;

@@ -6,6 +6,7 @@ mod attentions;
 mod block_io;
 mod cache;
 mod capacity;
+mod fence;
 mod inquiry;
 mod mode_sense;
 mod opcodes;

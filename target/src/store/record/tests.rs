@@ -24,15 +24,15 @@ fn note(text: &str) -> Note {
 
 /// A file system with one folder that forgets at a power cut what was not synced: names not synced go back to what they
 /// were, and a file not synced is torn to half of its bytes. The power fails just before operation number `cut`.
-#[derive(Default)]
-struct ForgetfulFiles {
+#[derive(Debug, Default)]
+pub(in crate::store) struct ForgetfulFiles {
     state: RefCell<State>,
     cut: usize,
     /// The safeguard that a control takes away.
     without: Option<&'static str>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
@@ -42,6 +42,11 @@ struct State {
 }
 
 impl ForgetfulFiles {
+    /// Files whose power fails just before operation number `cut`, and in which an operation does nothing.
+    pub(in crate::store) fn with_cut(cut: usize, without: Option<&'static str>) -> Self {
+        Self { cut, without, ..Self::default() }
+    }
+
     fn step(&self, name: &'static str, operation: impl FnOnce(&mut State)) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         if state.done == self.cut {
@@ -55,7 +60,7 @@ impl ForgetfulFiles {
     }
 
     /// What is found after the power came back, when `names_survived` says whether names that were not synced made it.
-    fn after_power_cut(self, names_survived: bool) -> Self {
+    pub(in crate::store) fn after_power_cut(self, names_survived: bool) -> Self {
         let mut state = self.state.into_inner();
         if !names_survived {
             state.names = state.durable_names.clone();
