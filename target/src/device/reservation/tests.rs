@@ -1,6 +1,5 @@
-//! The state machine against an independent model, the matrix as a table, and the case files.
+//! The state machine against an independent model, and the matrix as a table.
 
-mod cases;
 mod matrix;
 mod model;
 

@@ -12,6 +12,7 @@ mod mode_sense;
 mod opcodes;
 mod random;
 mod report;
+mod reservations;
 mod task_management;
 mod unmap;
 mod verify;
