@@ -96,6 +96,12 @@ impl CommandWindow {
         self.ahead.remove(&next).then(|| self.exp_cmd_sn.advance())
     }
 
+    /// Forgets a number that arrived ahead of its turn: the command was lost with its connection, and the initiator may send it
+    /// again (RFC 7143 §7.2.1).
+    pub fn forget(&mut self, cmd_sn: CmdSn) {
+        self.ahead.remove(&cmd_sn);
+    }
+
     /// Lets one more command in, for one that is finished. More calls than delivered commands have no effect.
     pub fn reopen(&mut self) {
         let open = self.max_cmd_sn.next().distance_from(self.exp_cmd_sn);

@@ -56,6 +56,19 @@ pub const STALE_TRANSFER_TAGS_MAX: usize = 1024;
 /// Task management, text and logout requests of one session that wait for their answer.
 pub const REQUESTS_PER_SESSION_MAX: usize = 32;
 
+/// Statuses of one connection that are kept until the initiator acknowledges them (error recovery level 1 and above). With each the
+/// data of one read may be kept. An initiator acknowledges with every PDU that it sends, so an honest one stays far below.
+pub const STATUSES_RETAINED_MAX: usize = 512;
+
+/// Repetitions that one connection may have asked for by SNACK and not got yet: each is small to ask for and long to answer.
+pub const REPETITIONS_QUEUED_MAX: usize = 64;
+
+/// How often missing data of one command is asked for while none of it comes, before the command is given up.
+pub const RECOVERIES_MAX: u32 = 32;
+
+/// How often a NOP-In is repeated where a PDU may be lost without its connection, before the connection is given up.
+pub const PINGS_MAX: u32 = 3;
+
 /// Immediate SCSI commands of one session at a time: the command window does not bound them (RFC 7143 §4.2.2.1).
 pub const IMMEDIATE_COMMANDS_MAX: usize = 16;
 

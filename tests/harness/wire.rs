@@ -182,6 +182,8 @@ pub struct Peer {
     pub exp_stat_sn: u32,
     /// Initiator task tag of the next command.
     pub tag: u32,
+    /// TSIH of the session, from the login.
+    pub tsih: u16,
 }
 
 impl Peer {
@@ -195,7 +197,7 @@ impl Peer {
         stream.set_read_timeout(Some(PATIENCE)).expect("socket option");
         stream.set_write_timeout(Some(PATIENCE)).expect("socket option");
         stream.set_nodelay(true).expect("socket option");
-        Self { stream, digests: Digests::default(), cmd_sn: 1, exp_stat_sn: 0, tag: 1 }
+        Self { stream, digests: Digests::default(), cmd_sn: 1, exp_stat_sn: 0, tag: 1, tsih: 0 }
     }
 
     /// A normal session of [`INITIATOR`] with `target`, without authentication and digests. `isid` tells sessions apart.
@@ -219,11 +221,40 @@ impl Peer {
         isid: u16,
         keys: &[(&str, &str)],
     ) -> Result<Self, Refused> {
+        Self::log_in(portal, target, isid, (0, 0), keys)
+    }
+
+    /// A further connection of a session, or one in place of its connection with this CID: the `isid` and `tsih` of the session
+    /// name it. Command numbers are the session's: copy them from the other connection's peer.
+    ///
+    /// # Errors
+    /// When the target refuses with a status.
+    pub fn join(
+        portal: SocketAddr,
+        target: &str,
+        isid: u16,
+        tsih: u16,
+        cid: u16,
+        keys: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
+        Self::log_in(portal, target, isid, (tsih, cid), keys)
+    }
+
+    fn log_in(
+        portal: SocketAddr,
+        target: &str,
+        isid: u16,
+        (tsih, cid): (u16, u16),
+        keys: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
+        let request = |flags, keys: &[(&str, &str)]| {
+            login_request(flags, isid, keys).put(14, &tsih.to_be_bytes()).put(20, &cid.to_be_bytes())
+        };
         let mut peer = Self::connect(portal);
         let mut all = vec![("InitiatorName", INITIATOR), ("TargetName", target), ("SessionType", "Normal")];
         all.extend_from_slice(keys);
         // T, CSG = LoginOperationalNegotiation, NSG = FullFeaturePhase.
-        peer.send(&login_request(0x87, isid, &all));
+        peer.send(&request(0x87, &all));
         let mut digests = Digests::default();
         loop {
             let answer = peer.receive().expect("the target answers a login");
@@ -241,6 +272,7 @@ impl Peer {
                 }
             }
             if answer.bhs[1] & 0x83 == 0x83 {
+                peer.tsih = u16::from_be_bytes([answer.bhs[14], answer.bhs[15]]);
                 break;
             }
             // The target offers keys of its own first. It gets no digest that the test did not ask for, and its own way
@@ -252,7 +284,7 @@ impl Peer {
                     (key.as_str(), if key.ends_with("Digest") { "None" } else { value.as_str() })
                 })
                 .collect();
-            peer.send(&login_request(0x87, isid, &replies).word(28, peer.exp_stat_sn));
+            peer.send(&request(0x87, &replies).word(28, peer.exp_stat_sn));
         }
         peer.digests = digests;
         Ok(peer)

@@ -1,5 +1,8 @@
 //! The engine over real sockets with a medium that stalls or fails: what must wait for it, and what must not.
 
+#[path = "engine/connections.rs"]
+mod connections;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

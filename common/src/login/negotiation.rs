@@ -193,7 +193,7 @@ impl Negotiation {
     pub fn begin(&mut self) -> Pairs {
         let mut pairs = Pairs::new();
         for row in KEYS {
-            let Some(rule) = Rule::of(row.key, &self.offer) else { continue };
+            let Some(rule) = self.rule(row.key) else { continue };
             let open = self.outstanding.contains_key(&row.key) || self.results.contains_key(&row.key);
             let wanted = match self.role {
                 Role::Initiator => !matches!(row.key, Key::TaskReporting | Key::IscsiProtocolLevel),
@@ -214,10 +214,13 @@ impl Negotiation {
     /// [`NegotiationError`]; the negotiation is then over.
     pub fn receive(&mut self, phase: Phase, text: &Pairs) -> Result<Received, NegotiationError> {
         let mut received = Received::default();
-        // FirstBurstLength is bounded by MaxBurstLength, so that one is settled before, wherever it stands in the text.
-        let first_burst = |pair: &&Pair| pair.name == Key::FirstBurstLength.name();
+        // FirstBurstLength is bounded by MaxBurstLength and MaxOutstandingR2T by ErrorRecoveryLevel, so those are settled before,
+        // wherever they stand in the text.
+        let bounded = |pair: &&Pair| {
+            pair.name == Key::FirstBurstLength.name() || pair.name == Key::MaxOutstandingR2T.name()
+        };
         let mut answers = BTreeMap::new();
-        let order = text.iter().filter(|pair| !first_burst(pair)).chain(text.iter().filter(first_burst));
+        let order = text.iter().filter(|pair| !bounded(pair)).chain(text.iter().filter(bounded));
         for pair in order {
             if let Some(answer) = self.take(phase, pair, &mut received.authentication)? {
                 answers.insert(pair.name.as_str(), answer);
@@ -287,6 +290,9 @@ impl Negotiation {
             // Only MaxBurstLength was agreed, below the default of FirstBurstLength: both hold only for the smaller.
             session.first_burst_length = max;
         }
+        if session.error_recovery_level > 0 && session.data_sequence_in_order {
+            session.max_outstanding_r2t = 1;
+        }
         if self.declared_ours {
             connection.max_recv_data_segment_length = self.offer.max_recv_data_segment_length;
         }
@@ -339,7 +345,7 @@ impl Negotiation {
 
     fn respond(&mut self, row: &'static KeyRow, offered: &str) -> Result<String, NegotiationError> {
         // Every negotiated key has a rule; a test walks the table.
-        let Some(rule) = Rule::of(row.key, &self.offer) else { return Ok(REJECT.into()) };
+        let Some(rule) = self.rule(row.key) else { return Ok(REJECT.into()) };
         let rule = match (row.key, rule) {
             (Key::FirstBurstLength, Rule::Minimum(ours)) => Rule::Minimum(ours.min(self.max_burst_length())),
             (_, rule) => rule,
@@ -391,6 +397,23 @@ impl Negotiation {
         }
         self.declared.insert(row.key, value.into());
         Ok(())
+    }
+
+    /// Our rule for a key. With sequences in order, recovery can ask only for the last one again, so that there may be only one
+    /// R2T under way (RFC 7143 §13.19: MaxOutstandingR2T must be 1).
+    fn rule(&self, key: Key) -> Option<Rule> {
+        let rule = Rule::of(key, &self.offer)?;
+        let recovers = match self.results.get(&Key::ErrorRecoveryLevel) {
+            Some(Outcome::Number(level)) => *level > 0,
+            Some(_) => false,
+            None => self.role == Role::Initiator && self.offer.error_recovery_level > 0,
+        };
+        match (key, rule) {
+            (Key::MaxOutstandingR2T, Rule::Minimum(_)) if recovers && self.offer.data_sequence_in_order => {
+                Some(Rule::Minimum(1))
+            }
+            (_, rule) => Some(rule),
+        }
     }
 
     /// MaxBurstLength as far as it is known.

@@ -193,7 +193,10 @@ proptest! {
         prop_assert_eq!(session.data_pdu_in_order, ours.data_pdu_in_order || theirs.data_pdu_in_order);
         prop_assert_eq!(session.data_sequence_in_order, ours.data_sequence_in_order || theirs.data_sequence_in_order);
         prop_assert_eq!(session.max_connections, ours.max_connections.min(theirs.max_connections));
-        prop_assert_eq!(session.max_outstanding_r2t, ours.max_outstanding_r2t.min(theirs.max_outstanding_r2t));
+        let recovers = session.error_recovery_level > 0 && session.data_sequence_in_order;
+        let one = recovers || ours.error_recovery_level > 0 && ours.data_sequence_in_order;
+        let max_r2t = if one { 1 } else { ours.max_outstanding_r2t.min(theirs.max_outstanding_r2t) };
+        prop_assert_eq!(session.max_outstanding_r2t, max_r2t);
         prop_assert_eq!(session.max_burst_length, ours.max_burst_length.min(theirs.max_burst_length));
         let first_burst = ours.first_burst_length.min(theirs.first_burst_length).min(session.max_burst_length);
         prop_assert_eq!(session.first_burst_length, first_burst);

@@ -148,6 +148,7 @@ impl Default for Settings {
                 solicited_bytes_max: 32 << 20,
                 ping_interval: Duration::from_secs(30),
                 ping_timeout: Duration::from_secs(15),
+                recovery_interval: Duration::from_secs(2),
             },
             offer: Offer::target(),
             sessions_max: 1024,

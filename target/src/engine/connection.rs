@@ -10,9 +10,9 @@ use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::{Digests, FrameError, FrameLimits, Framer};
 use tokio::net::TcpStream;
 
-use super::login::{self, LoginFailure};
+use super::login::{self, Established, LoginFailure};
 use super::server::Shared;
-use super::session_task::SessionHandle;
+use super::session_task::{Link, SessionHandle};
 use super::transmit::TransmitBuffer;
 use crate::session::{ConnectionFault, Session};
 
@@ -60,14 +60,13 @@ pub(super) async fn serve(
         () = shared.stop.cancelled() => return Ok(()),
         login = login => login.map_err(|_| ConnectionError::LoginTimeout(limit))??,
     };
-    let Some((session, login)) = established else { return Ok(()) };
-    let cid = login.cid;
+    let Some(Established { session, link, login }) = established else { return Ok(()) };
     wire.enter_full_feature(&login);
-    let outcome = full_feature(shared, &session, cid, &mut wire).await;
+    let outcome = full_feature(shared, &session, &link, &mut wire).await;
     // What is queued explains the end to the peer; a peer that does not read must not hold us.
-    let _ = tokio::time::timeout(FLUSH_TIME, wire.flush_session(&session, cid)).await;
+    let _ = tokio::time::timeout(FLUSH_TIME, wire.flush_session(&session, link.cid)).await;
     drop(wire);
-    close_session(shared, &session, cid).await;
+    session.disconnect(shared, &link).await;
     outcome
 }
 
@@ -142,16 +141,19 @@ impl Wire {
 async fn full_feature(
     shared: &Arc<Shared>,
     session: &Arc<SessionHandle>,
-    cid: Cid,
+    link: &Link,
     wire: &mut Wire,
 ) -> Result<(), ConnectionError> {
+    let cid = link.cid;
     loop {
         receive(shared, session, cid, wire)?;
+        session.pump(shared);
         let (more, finished, deadline) = {
             let mut machine = session.lock();
             let more = wire.fill(&mut machine, cid);
-            (more, machine.is_finished(cid), machine.poll_timeout(cid))
+            (more, machine.is_finished(cid), machine.poll_timeout(cid, Instant::now()))
         };
+        session.wake_others();
         wire.out.write_to(&wire.stream)?;
         if finished && wire.out.is_empty() {
             return Ok(());
@@ -159,8 +161,10 @@ async fn full_feature(
         let deadline = deadline.unwrap_or_else(|| Instant::now() + FLUSH_TIME);
         tokio::select! {
             biased;
-            () = session.cancel.cancelled() => {
-                session.lock().announce_drop();
+            () = link.cancel.cancelled() => {
+                if session.cancel.is_cancelled() && !session.lock().is_ending() {
+                    session.lock().announce_drop(cid);
+                }
                 return Ok(());
             }
             ready = wire.stream.writable(), if !wire.out.is_empty() => ready?,
@@ -170,7 +174,7 @@ async fn full_feature(
                     return Ok(());
                 }
             }
-            () = session.wake.notified() => {}
+            () = link.wake.notified() => {}
             // The socket took the whole queue at once, so nothing will tell that it can take the rest.
             () = tokio::task::yield_now(), if more && wire.out.is_empty() => {}
             () = tokio::time::sleep_until(deadline.into()) => session.lock().handle_timeout(cid, Instant::now())?,
@@ -201,15 +205,4 @@ fn receive(
         session.pump(shared);
         handled?;
     }
-}
-
-/// The session lost its connection: at error recovery level 0 that is the session's end (RFC 7143 §7.1.5).
-pub(super) async fn close_session(shared: &Arc<Shared>, session: &Arc<SessionHandle>, cid: Cid) {
-    session.lock().remove_connection(cid);
-    if !session.end_tasks(shared).await {
-        tracing::error!(initiator = %session.initiator, "operations on the medium outlive their session");
-    }
-    shared.sessions.remove(session);
-    session.closed.send_replace(true);
-    tracing::info!(initiator = %session.initiator, "session ended");
 }

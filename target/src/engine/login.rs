@@ -4,22 +4,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lunkeep_common::login::SessionParameters;
 use lunkeep_common::login::chap::ChapRandom;
 use lunkeep_common::login::target_side::{
     Admission as LoginAdmission, CompletedLogin, LoginIdentity, LoginOutcome, LoginRefusal, LoginSession,
-    RequestedSession, SessionLogin, TargetLogin, TargetLoginError, TargetPolicy, TargetStep,
+    RequestedSession, SessionLogin, SessionNumbers, TargetLogin, TargetLoginError, TargetPolicy, TargetStep,
 };
-use lunkeep_common::name::{IscsiName, PortalGroupTag, TargetPort};
+use lunkeep_common::name::{InitiatorPort, PortalGroupTag, TargetPort, Tsih};
 use lunkeep_common::pdu::login::LoginResponse;
 use lunkeep_common::pdu::{
     FrameError, InitiatorHeader, InitiatorPdu, InitiatorTaskTag, LoginRequest, Pdu, RawPdu,
 };
+use tokio::sync::watch;
 
 use super::connection::Wire;
 use super::directory::ConnectionDirectory;
-use super::server::Shared;
-use super::server::relative_port;
-use super::session_task::{NewSession, SessionHandle};
+use super::server::{Shared, relative_port};
+use super::session_task::{Link, NewSession, SessionHandle};
 use super::sessions::Admission;
 use super::unit::LunView;
 use crate::device::Nexus;
@@ -45,6 +46,13 @@ fn who(initiator: Option<&str>) -> String {
     initiator.map_or_else(String::new, |name| format!(" (initiator {name})"))
 }
 
+/// A connection in the full feature phase.
+pub(super) struct Established {
+    pub(super) session: Arc<SessionHandle>,
+    pub(super) link: Arc<Link>,
+    pub(super) login: LoginOutcome,
+}
+
 /// Takes a connection through login. `None` when the peer went away before it began.
 ///
 /// # Errors
@@ -54,7 +62,7 @@ pub(super) async fn log_in(
     portal: usize,
     wire: &mut Wire,
     peer: SocketAddr,
-) -> Result<Option<(Arc<SessionHandle>, LoginOutcome)>, LoginFailure> {
+) -> Result<Option<Established>, LoginFailure> {
     let portal_group = shared.portals.get(portal).map_or(PortalGroupTag(1), |portal| portal.config.group);
     let policy = Policy { shared, portal_group };
     let mut login = TargetLogin::new(shared.offer.clone(), challenge()?);
@@ -144,36 +152,44 @@ fn closed_early(login: &TargetLogin) -> LoginFailure {
     LoginFailure::Io(std::io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Turns a login that is done into a session, after a session of the same nexus has ended (RFC 7143 §6.3.5).
+/// Turns a login that is done into a session or a connection of one, after a session of the same nexus, or a connection with the
+/// same CID, has ended (RFC 7143 §6.3.4, §6.3.5).
 async fn establish(
     shared: &Arc<Shared>,
     wire: &mut Wire,
     completed: CompletedLogin,
     peer: SocketAddr,
-) -> Result<(Arc<SessionHandle>, LoginOutcome), LoginFailure> {
+) -> Result<Established, LoginFailure> {
     let CompletedLogin { outcome, reply } = completed;
     let initiator = Some(outcome.initiator.name.to_string());
-    let session = match admit(shared, wire, &outcome).await {
-        Ok(session) => session,
+    let admitted = match &outcome.login {
+        SessionLogin::New(parameters) => begin(shared, wire, &outcome, parameters).await,
+        SessionLogin::Joins(tsih) => join(shared, wire, &outcome, *tsih).await,
+    };
+    let (session, link) = match admitted {
+        Ok(admitted) => admitted,
         Err(refusal) => return Err(refuse(wire, reply.refuse(refusal), initiator).await),
     };
     let response = reply.respond(session.tsih, session.lock().window());
     if let Err(error) = send(wire, response).await {
-        super::connection::close_session(shared, &session, outcome.cid).await;
+        session.disconnect(shared, &link).await;
         return Err(error);
     }
     let target = session.target.as_ref().map(ToString::to_string);
-    tracing::info!(%peer, initiator = %outcome.initiator, target, tsih = session.tsih.0, "session established");
-    Ok((session, outcome))
+    let (tsih, cid) = (session.tsih.0, link.cid.0);
+    tracing::info!(%peer, initiator = %outcome.initiator, target, tsih, cid, "connection established");
+    Ok(Established { session, link, login: outcome })
 }
 
-async fn admit(
+type Admitted = (Arc<SessionHandle>, Arc<Link>);
+
+/// A new session with its first connection.
+async fn begin(
     shared: &Arc<Shared>,
     wire: &Wire,
     outcome: &LoginOutcome,
-) -> Result<Arc<SessionHandle>, LoginRefusal> {
-    let SessionLogin::New(parameters) = &outcome.login else { return Err(LoginRefusal::TooManyConnections) };
-    let local = wire.stream.local_addr().map_err(|_| LoginRefusal::TargetError)?;
+    parameters: &SessionParameters,
+) -> Result<Admitted, LoginRefusal> {
     let (port, luns) = match &outcome.session {
         LoginSession::Discovery => (None, LunView::new()),
         LoginSession::Normal { target, portal_group } => {
@@ -184,27 +200,18 @@ async fn admit(
     };
     let key = port.clone().map(|port| (outcome.initiator.clone(), port));
     let deadline = Instant::now() + shared.settings.drain_timeout + REINSTATEMENT_MARGIN;
+    let connection = new_connection(shared, wire, outcome)?;
     loop {
         let make = |nexus, tsih| {
             let kind = if port.is_some() { SessionKind::Normal } else { SessionKind::Discovery };
-            let settings = shared.settings.session;
-            let numbers = shared.numbers.clone();
-            let mut machine = Session::new(
+            let machine = Session::new(
                 kind,
                 parameters.clone(),
                 shared.offer.clone(),
-                settings,
+                shared.settings.session,
                 outcome.initial_cmd_sn,
-                numbers,
+                shared.numbers.clone(),
             );
-            let directory = Arc::new(ConnectionDirectory {
-                shared: shared.clone(),
-                initiator: outcome.initiator.name.clone(),
-                own: port.as_ref().map(|port| port.name.clone()),
-                local,
-            });
-            let (cid, parameters, stat_sn) = (outcome.cid, outcome.connection.clone(), outcome.next_stat_sn);
-            machine.add_connection(NewConnection { cid, parameters, stat_sn, directory }, Instant::now());
             if let Some(port) = &port {
                 attach(&luns, nexus, outcome, port);
             }
@@ -221,19 +228,68 @@ async fn admit(
             })
         };
         match shared.sessions.add(key.clone(), make) {
-            Admission::Added(session) => return Ok(session),
+            Admission::Added(session) => {
+                let link = session.lead(connection);
+                return Ok((session, link));
+            }
             Admission::Full(refusal) => return Err(refusal),
             Admission::Occupied(old) => {
                 tracing::info!(initiator = %outcome.initiator, "session reinstatement ends the old session");
                 old.cancel.cancel();
-                let mut closed = old.closed.subscribe();
-                let gone = tokio::time::timeout_at(deadline.into(), closed.wait_for(|&closed| closed));
-                if !matches!(gone.await, Ok(Ok(_))) {
-                    return Err(LoginRefusal::ServiceUnavailable);
-                }
+                wait_closed(&old.closed, deadline).await?;
             }
         }
     }
+}
+
+/// One more connection of a session, or one in place of its connection with the same CID.
+async fn join(
+    shared: &Arc<Shared>,
+    wire: &Wire,
+    outcome: &LoginOutcome,
+    tsih: Tsih,
+) -> Result<Admitted, LoginRefusal> {
+    let LoginSession::Normal { target, portal_group } = &outcome.session else {
+        return Err(LoginRefusal::SessionDoesNotExist);
+    };
+    let port = TargetPort { name: target.clone(), portal_group: portal_group.unwrap_or_default() };
+    let session = shared
+        .sessions
+        .find(&(outcome.initiator.clone(), port), tsih)
+        .ok_or(LoginRefusal::SessionDoesNotExist)?;
+    let deadline = Instant::now() + shared.settings.drain_timeout + REINSTATEMENT_MARGIN;
+    while let Some(old) = session.link(outcome.cid) {
+        tracing::info!(initiator = %outcome.initiator, cid = outcome.cid.0, "connection reinstatement ends the old connection");
+        old.cancel.cancel();
+        wait_closed(&old.closed, deadline).await?;
+    }
+    let link = session.connect(new_connection(shared, wire, outcome)?)?;
+    Ok((session, link))
+}
+
+async fn wait_closed(closed: &watch::Sender<bool>, deadline: Instant) -> Result<(), LoginRefusal> {
+    let mut closed = closed.subscribe();
+    let gone = tokio::time::timeout_at(deadline.into(), closed.wait_for(|&closed| closed)).await;
+    if matches!(gone, Ok(Ok(_))) { Ok(()) } else { Err(LoginRefusal::ServiceUnavailable) }
+}
+
+fn new_connection(
+    shared: &Arc<Shared>,
+    wire: &Wire,
+    outcome: &LoginOutcome,
+) -> Result<NewConnection, LoginRefusal> {
+    let own = match &outcome.session {
+        LoginSession::Discovery => None,
+        LoginSession::Normal { target, .. } => Some(target.clone()),
+    };
+    let directory = Arc::new(ConnectionDirectory {
+        shared: shared.clone(),
+        initiator: outcome.initiator.name.clone(),
+        own,
+        local: wire.stream.local_addr().map_err(|_| LoginRefusal::TargetError)?,
+    });
+    let (cid, parameters, stat_sn) = (outcome.cid, outcome.connection.clone(), outcome.next_stat_sn);
+    Ok(NewConnection { cid, parameters, stat_sn, directory })
 }
 
 /// Makes the nexus known to every unit that the session sees.
@@ -256,10 +312,7 @@ struct Policy<'a> {
 
 impl TargetPolicy for Policy<'_> {
     fn admit(&self, identity: &LoginIdentity<'_>) -> Result<LoginAdmission, LoginRefusal> {
-        if identity.tsih.0 != 0 {
-            // MaxConnections is 1 and error recovery level 0: nothing can join a session, existing or not.
-            return Err(self.refuse_join(identity));
-        }
+        let numbers = if identity.tsih.0 == 0 { None } else { Some(self.admit_to_session(identity)?) };
         let (authentication, target_alias) = match identity.session {
             RequestedSession::Discovery => (self.shared.discovery_authentication.clone(), None),
             RequestedSession::Normal { target } => {
@@ -270,26 +323,36 @@ impl TargetPolicy for Policy<'_> {
                 (target.authentication.clone(), target.alias.clone())
             }
         };
-        Ok(LoginAdmission {
-            authentication,
-            portal_group: Some(self.portal_group),
-            target_alias,
-            numbers: None,
-        })
+        Ok(LoginAdmission { authentication, portal_group: Some(self.portal_group), target_alias, numbers })
     }
 }
 
 impl Policy<'_> {
-    fn refuse_join(&self, identity: &LoginIdentity<'_>) -> LoginRefusal {
-        let exists = |target: &IscsiName| {
-            let initiator =
-                lunkeep_common::name::InitiatorPort { name: identity.initiator.clone(), isid: identity.isid };
-            let target = TargetPort { name: target.clone(), portal_group: self.portal_group };
-            self.shared.sessions.exists(&(initiator, target), identity.tsih)
+    /// Whether a connection may join the session that it names.
+    fn admit_to_session(&self, identity: &LoginIdentity<'_>) -> Result<SessionNumbers, LoginRefusal> {
+        let RequestedSession::Normal { target } = identity.session else {
+            return Err(LoginRefusal::SessionDoesNotExist);
         };
-        match identity.session {
-            RequestedSession::Normal { target } if exists(target) => LoginRefusal::TooManyConnections,
-            _ => LoginRefusal::SessionDoesNotExist,
+        let initiator = InitiatorPort { name: identity.initiator.clone(), isid: identity.isid };
+        let port = TargetPort { name: target.clone(), portal_group: self.portal_group };
+        let Some(session) = self.shared.sessions.find(&(initiator.clone(), port), identity.tsih) else {
+            // RFC 7143 §4.2.7.2: all connections of a session come to one portal group.
+            let elsewhere = self.shared.sessions.all().into_iter().any(|session| {
+                session.tsih == identity.tsih
+                    && session.initiator == initiator
+                    && session.target.as_ref().is_some_and(|port| port.name == *target)
+            });
+            return Err(if elsewhere {
+                LoginRefusal::CantIncludeInSession
+            } else {
+                LoginRefusal::SessionDoesNotExist
+            });
+        };
+        let machine = session.lock();
+        if !machine.admits(identity.cid) {
+            return Err(LoginRefusal::TooManyConnections);
         }
+        let window = machine.window();
+        Ok(SessionNumbers { exp_cmd_sn: window.exp_cmd_sn(), max_cmd_sn: window.max_cmd_sn() })
     }
 }

@@ -1,11 +1,13 @@
 //! A session joined to its logical units: carries out what the session's state machine asks for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
+use lunkeep_common::login::target_side::LoginRefusal;
 use lunkeep_common::name::{Cid, InitiatorPort, TargetPort, Tsih};
 use lunkeep_common::pdu::InitiatorTaskTag;
-use lunkeep_common::pdu::logout::LogoutResult;
+use lunkeep_common::pdu::logout::{LogoutReason, LogoutResult};
 use lunkeep_common::scsi::Lun;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,9 @@ use super::task_management;
 use super::unit::{Ended, FenceWaits, LunView, Unit, resolve};
 use crate::device::{Command, Completion, MediaFailure, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
 use crate::image::DiskError;
-use crate::session::{Event, ScsiRequest, Session, TaskHandle, TaskResult};
+use crate::session::{
+    Event, LogoutEnds, LostTask, NewConnection, ScsiRequest, Session, TaskHandle, TaskResult,
+};
 
 /// Reads up to this length are tried in place before a thread is asked: a page-cache hit costs less than the switch.
 const INLINE_READ_MAX: u32 = 64 << 10;
@@ -37,8 +41,9 @@ pub(super) struct SessionHandle {
     /// The LUNs of `luns` on the wire, for REPORT LUNS.
     inventory: Vec<Lun>,
     machine: Mutex<Session>,
-    /// Something is ready to be sent.
-    pub(super) wake: Notify,
+    links: Mutex<Vec<Arc<Link>>>,
+    /// Events are carried out one at a time, in their order, whichever connection brought them.
+    pumping: Mutex<()>,
     /// The session's connections must end.
     pub(super) cancel: CancellationToken,
     /// Turns true when nothing of the session is left: its tasks are over, its nexus is gone from every unit.
@@ -46,6 +51,18 @@ pub(super) struct SessionHandle {
     buffers: Arc<Semaphore>,
     buffer_units: u32,
     shared: Weak<Shared>,
+}
+
+/// A connection of a session, for the others.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) cid: Cid,
+    /// Something is ready to be sent.
+    pub(super) wake: Notify,
+    /// This connection must end.
+    pub(super) cancel: CancellationToken,
+    /// Turns true when nothing of the connection is left that could touch a medium.
+    pub(super) closed: watch::Sender<bool>,
 }
 
 /// What a session is made of.
@@ -72,7 +89,8 @@ impl SessionHandle {
             inventory: new.luns.keys().filter_map(|&number| Lun::from_number(number)).collect(),
             luns: new.luns,
             machine: Mutex::new(new.machine),
-            wake: Notify::new(),
+            links: Mutex::default(),
+            pumping: Mutex::default(),
             cancel: new.cancel,
             closed: watch::Sender::new(false),
             buffers: Arc::new(Semaphore::new(buffer_units as usize)),
@@ -85,8 +103,125 @@ impl SessionHandle {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection with this CID.
+    pub(super) fn link(&self, cid: Cid) -> Option<Arc<Link>> {
+        self.links().iter().find(|link| link.cid == cid).cloned()
+    }
+
+    /// Adds a connection, unless one with its CID is there or the session takes no more.
+    ///
+    /// # Errors
+    /// What the initiator is told.
+    pub(super) fn connect(&self, connection: NewConnection) -> Result<Arc<Link>, LoginRefusal> {
+        let mut links = self.links();
+        let mut machine = self.lock();
+        if machine.is_ending() {
+            return Err(LoginRefusal::SessionDoesNotExist);
+        }
+        if !machine.admits(connection.cid) || machine.has_connection(connection.cid) {
+            return Err(LoginRefusal::TooManyConnections);
+        }
+        Ok(self.add(&mut links, &mut machine, connection))
+    }
+
+    /// The first connection of a session that was just made.
+    pub(super) fn lead(&self, connection: NewConnection) -> Arc<Link> {
+        let mut links = self.links();
+        self.add(&mut links, &mut self.lock(), connection)
+    }
+
+    fn add(&self, links: &mut Vec<Arc<Link>>, machine: &mut Session, connection: NewConnection) -> Arc<Link> {
+        let link = Arc::new(Link {
+            cid: connection.cid,
+            wake: Notify::new(),
+            cancel: self.cancel.child_token(),
+            closed: watch::Sender::new(false),
+        });
+        machine.add_connection(connection, Instant::now());
+        links.push(link.clone());
+        link
+    }
+
+    /// The connection has no socket any more: ends or keeps its tasks, and the session with its last connection.
+    pub(super) async fn disconnect(self: &Arc<Self>, shared: &Arc<Shared>, link: &Arc<Link>) {
+        let ending = {
+            let mut machine = self.lock();
+            if self.cancel.is_cancelled() {
+                machine.end();
+            }
+            machine.is_ending()
+        };
+        let lost = self.lock().remove_connection(link.cid, Instant::now());
+        self.end_lost(shared, lost).await;
+        self.links().retain(|other| !Arc::ptr_eq(other, link));
+        link.closed.send_replace(true);
+        if ending {
+            self.cancel.cancel();
+        }
+        if self.close_if_over(shared).await {
+            return;
+        }
+        self.wake();
+        if self.lock().poll_retention().is_some() {
+            shared.tasks.spawn(keep(self.clone(), shared.clone()));
+        }
+    }
+
+    /// Ends the session when neither a connection is left nor anything to come back for.
+    async fn close_if_over(&self, shared: &Arc<Shared>) -> bool {
+        {
+            let mut machine = self.lock();
+            if !machine.is_over() {
+                return false;
+            }
+            machine.end();
+        }
+        if !self.end_tasks(shared).await {
+            tracing::error!(initiator = %self.initiator, "operations on the medium outlive their session");
+        }
+        shared.sessions.remove(self);
+        if !self.closed.send_replace(true) {
+            tracing::info!(initiator = %self.initiator, "session ended");
+        }
+        true
+    }
+
+    /// Ends tasks that were lost with their connection, and waits until none can touch a medium; false when that took too long.
+    async fn end_lost(&self, shared: &Shared, lost: Vec<LostTask>) -> bool {
+        let mut ended = Ended::default();
+        for LostTask { task, lun } in lost {
+            if let Some(unit) = resolve(&self.luns, lun) {
+                ended.merge(unit.abort(|unit| unit.abort_task(self.nexus, TaskId(task.0))));
+            }
+        }
+        task_management::settle(shared, task_management::drop_gone(shared, ended)).await
+    }
+
+    /// Wakes the connections that have something to send.
+    pub(super) fn wake(&self) {
+        let links = self.links();
+        if let [only] = links.as_slice() {
+            return only.wake.notify_one();
+        }
+        drop(links);
+        let ready: Vec<_> = self.lock().ready().collect();
+        self.links().iter().filter(|link| ready.contains(&link.cid)).for_each(|link| link.wake.notify_one());
+    }
+
+    /// Wakes the connections other than this one that have something to send.
+    pub(super) fn wake_others(&self) {
+        if self.links().len() > 1 {
+            self.wake();
+        }
+    }
+
     /// Carries out everything that the session asks for now.
     pub(super) fn pump(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let _one_at_a_time = self.pumping.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let event = self.lock().poll_event();
             match event {
@@ -97,7 +232,9 @@ impl SessionHandle {
                 Some(Event::TaskManagement { cid, itt, function, scope }) => {
                     task_management::start(shared, self, cid, itt, function, scope);
                 }
-                Some(Event::Logout { cid, itt, .. }) => self.log_out(shared, cid, itt),
+                Some(Event::Logout { cid, itt, reason, subject }) => {
+                    self.log_out(shared, cid, itt, reason, subject);
+                }
             }
         }
     }
@@ -153,7 +290,7 @@ impl SessionHandle {
     pub(super) fn complete(&self, task: TaskId, completion: Completion) {
         let Completion { status, sense, data_in } = completion;
         self.lock().complete(TaskHandle(task.0), TaskResult { status, sense, data_in });
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// Runs an operation: in place when the page cache has the answer, otherwise on a thread that may block, as soon as the
@@ -212,13 +349,40 @@ impl SessionHandle {
         }
     }
 
-    fn log_out(self: &Arc<Self>, shared: &Arc<Shared>, cid: Cid, itt: InitiatorTaskTag) {
+    fn log_out(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        cid: Cid,
+        itt: InitiatorTaskTag,
+        reason: LogoutReason,
+        subject: Cid,
+    ) {
         let (session, shared) = (self.clone(), shared.clone());
         shared.clone().tasks.spawn(async move {
-            let drained = session.end_tasks(&shared).await;
+            let own = subject == cid;
+            let last = own && session.lock().connection_count() == 1;
+            let drained = match reason {
+                LogoutReason::CloseSession => session.end_tasks(&shared).await,
+                LogoutReason::CloseConnection => {
+                    let lost = session.lock().end_tasks_of(subject);
+                    session.end_lost(&shared, lost).await
+                }
+                LogoutReason::RemoveForRecovery => session.lock().suspend_connection(subject, Instant::now()),
+            };
+            if !own && let Some(link) = session.link(subject) {
+                link.cancel.cancel();
+                // The sender lives as long as `link`.
+                let _ = link.closed.subscribe().wait_for(|&closed| closed).await;
+            }
+            let ends = match reason {
+                LogoutReason::CloseSession => LogoutEnds::Session,
+                LogoutReason::CloseConnection if last => LogoutEnds::Session,
+                _ if own => LogoutEnds::Connection,
+                _ => LogoutEnds::OtherConnection,
+            };
             let response = if drained { LogoutResult::Closed } else { LogoutResult::CleanupFailed };
-            session.lock().logout_done(cid, itt, response);
-            session.wake.notify_one();
+            session.lock().logout_done(cid, itt, response, ends);
+            session.wake();
         });
     }
 
@@ -229,6 +393,22 @@ impl SessionHandle {
             ended.merge(unit.abort(|unit| unit.detach(self.nexus)));
         }
         task_management::settle(shared, task_management::drop_gone(shared, ended)).await
+    }
+}
+
+/// Waits for an initiator to come back for what its lost connections left, and ends what nobody comes back for.
+async fn keep(session: Arc<SessionHandle>, shared: Arc<Shared>) {
+    loop {
+        let Some(until) = session.lock().poll_retention() else { return };
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => {}
+            () = session.cancel.cancelled() => session.lock().end(),
+        }
+        let lost = session.lock().handle_retention(Instant::now());
+        session.end_lost(&shared, lost).await;
+        if session.close_if_over(&shared).await || session.cancel.is_cancelled() {
+            return;
+        }
     }
 }
 

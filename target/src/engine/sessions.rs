@@ -85,9 +85,9 @@ impl Sessions {
         self.tables().by_nexus.get(&nexus).cloned()
     }
 
-    /// Whether a session with that handle is open for that nexus.
-    pub(super) fn exists(&self, key: &NexusKey, tsih: Tsih) -> bool {
-        self.tables().by_key.get(key).is_some_and(|session| session.tsih == tsih)
+    /// The session with that handle, if it is open for that nexus.
+    pub(super) fn find(&self, key: &NexusKey, tsih: Tsih) -> Option<Arc<SessionHandle>> {
+        self.tables().by_key.get(key).filter(|session| session.tsih == tsih).cloned()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<SessionHandle>> {

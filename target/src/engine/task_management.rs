@@ -1,16 +1,18 @@
 //! Task management functions across logical units and sessions (SAM-5 §7; RFC 7143 §4.2.3, §11.5).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::task_management::{TaskManagementFunction, TaskManagementResult};
+use lunkeep_common::scsi::Lun;
 
 use super::config::ColdResetPolicy;
 use super::server::Shared;
 use super::session_task::SessionHandle;
 use super::unit::{Draining, Ended, resolve};
-use crate::device::{AbortedTask, Reset, TaskId};
+use crate::device::{AbortedTask, NexusId, Reset, TaskId};
 use crate::session::{ManagementScope, TaskHandle, TaskResult};
 
 /// Begins a function: aborts what it is about now, in the order in which the request arrived, and answers when no task that
@@ -27,9 +29,12 @@ pub(super) fn start(
         tracing::warn!(initiator = %session.initiator, "a TARGET COLD RESET was refused: it could end reservations of others");
         let refused = TaskManagementResult::AuthorizationFailed;
         session.lock().task_management_done(cid, itt, refused);
-        return session.wake.notify_one();
+        return session.wake();
     }
-    let ended = abort(session, function, scope).map(|ended| drop_gone(shared, ended));
+    let ended = abort(session, function, scope).map(|ended| {
+        tell_others(shared, session, &ended);
+        drop_gone(shared, ended)
+    });
     let (session, shared) = (session.clone(), shared.clone());
     shared.clone().tasks.spawn(async move {
         let response = match ended {
@@ -40,7 +45,7 @@ pub(super) fn start(
             }
         };
         session.lock().task_management_done(cid, itt, response);
-        session.wake.notify_one();
+        session.wake();
         after_response(&shared, &session, function, response);
     });
 }
@@ -92,6 +97,26 @@ fn abort(
     Some(ended)
 }
 
+/// Tells the sessions whose tasks another nexus ended, where they agreed on FastAbort and get no status for them.
+fn tell_others(shared: &Shared, session: &SessionHandle, ended: &Ended) {
+    let mut told: BTreeMap<(NexusId, Lun), Vec<Cid>> = BTreeMap::new();
+    let tasks = ended.gone.iter().chain(ended.draining.iter().map(|(task, _)| task));
+    for task in tasks.filter(|task| task.nexus != session.nexus && task.status.is_none()) {
+        let Some(other) = shared.sessions.of_nexus(task.nexus) else { continue };
+        let Some((lun, cid)) = other.lock().allegiance(TaskHandle(task.task.0)) else { continue };
+        let cids = told.entry((task.nexus, lun)).or_default();
+        if !cids.contains(&cid) {
+            cids.push(cid);
+        }
+    }
+    for ((nexus, lun), cids) in told {
+        if let Some(other) = shared.sessions.of_nexus(nexus) {
+            other.lock().tasks_terminated(lun, &cids);
+            other.wake();
+        }
+    }
+}
+
 /// Drops the tasks that are over from their sessions. What remains is for [`settle`].
 pub(super) fn drop_gone(shared: &Shared, ended: Ended) -> Draining {
     ended.gone.iter().for_each(|task| drop_task(shared, task));
@@ -120,7 +145,7 @@ pub(super) fn drop_task(shared: &Shared, aborted: &AbortedTask) {
             session.lock().complete(handle, TaskResult { status, sense: None, data_in: Vec::new() })
         }
     }
-    session.wake.notify_one();
+    session.wake();
 }
 
 /// TARGET COLD RESET ends every session of the target once it is answered (RFC 7143 §11.5.1).

@@ -1,5 +1,8 @@
 //! Taking a command's data from the initiator: immediate, unsolicited and solicited (RFC 7143 §4.2.5.2, §11.7, §11.8).
 //!
+//! Above error recovery level 0 a hole does not end the command: the rest of the sequence is dropped, and what is missing is
+//! asked for again with an R2T of its own, the recovery R2T (§7.8, §7.9).
+//!
 //! DataPDUInOrder and DataSequenceInOrder are always Yes here (we offer Yes, and the result function is OR), so that data
 //! arrives in the order of its offsets, and R2Ts are answered in the order in which they were sent.
 
@@ -32,6 +35,31 @@ struct OutstandingR2t {
     /// Bytes of them that arrived.
     received: u32,
     next_data_sn: DataSn,
+    /// The R2T was sent a second time because nothing came for it.
+    repeated: bool,
+}
+
+/// What became of a Data-Out PDU above error recovery level 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is part of the data.
+    Data,
+    /// It came twice, or after a hole: dropped.
+    Dropped,
+    /// It ends a sequence with a hole: time for [`DataOutTransfer::recover`].
+    SequenceLost,
+}
+
+/// What to do about data that does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recovery {
+    /// Send this R2T again: perhaps it was lost.
+    Repeat(R2tRequest),
+    /// So many bytes that were asked for are asked for no more; they will be by new R2Ts.
+    Renew {
+        /// Bytes.
+        given_up: u32,
+    },
 }
 
 /// An R2T to send.
@@ -93,6 +121,14 @@ pub(super) struct DataOutTransfer {
     outstanding: VecDeque<OutstandingR2t>,
     next_r2t_sn: R2tSn,
     segments: Vec<Bytes>,
+    /// The sequence that is coming has a hole: what else comes of it is dropped.
+    broken: bool,
+    /// Unsolicited data that was announced is not waited for any more.
+    unsolicited_given_up: bool,
+    /// R2Ts that were sent, by R2TSN.
+    history: Vec<R2tRequest>,
+    /// Recoveries since data last came.
+    recoveries: u32,
 }
 
 impl DataOutTransfer {
@@ -110,6 +146,10 @@ impl DataOutTransfer {
             outstanding: VecDeque::new(),
             next_r2t_sn: R2tSn(0),
             segments,
+            broken: false,
+            unsolicited_given_up: false,
+            history: Vec::new(),
+            recoveries: 0,
         }
     }
 
@@ -166,8 +206,101 @@ impl DataOutTransfer {
             length: request.length,
             received: 0,
             next_data_sn: DataSn(0),
+            repeated: false,
         });
+        self.history.push(request);
         Some(request)
+    }
+
+    /// Takes a Data-Out PDU where data can be asked for again: duplicates are dropped, and so is what follows a hole.
+    pub(super) fn receive_or_recover(
+        &mut self,
+        header: &DataOut,
+        data: Bytes,
+        limits: &BurstLimits,
+    ) -> Result<Taken, DataOutError> {
+        if let Some(early) = self.judge_order(header) {
+            return Ok(early);
+        }
+        self.receive(header, data, limits)?;
+        self.recoveries = 0;
+        Ok(Taken::Data)
+    }
+
+    /// A Data-Out PDU whose data was damaged; its header is sound.
+    pub(super) fn receive_damaged(&mut self, header: &DataOut) -> Taken {
+        if let Some(early) = self.judge_order(header) {
+            return early;
+        }
+        self.broken = true;
+        if header.is_final { Taken::SequenceLost } else { Taken::Dropped }
+    }
+
+    /// What the order of the PDUs says about one; `None` when it is the next of its sequence.
+    fn judge_order(&mut self, header: &DataOut) -> Option<Taken> {
+        let expected = if header.ttt == TargetTransferTag::RESERVED {
+            if self.unsolicited_given_up {
+                return Some(Taken::Dropped);
+            }
+            self.unsolicited_open.then_some(self.next_unsolicited_sn)
+        } else {
+            self.outstanding.front().filter(|first| first.ttt == header.ttt).map(|first| first.next_data_sn)
+        };
+        let expected = expected?;
+        if header.data_sn < expected {
+            return Some(Taken::Dropped);
+        }
+        self.broken |= header.data_sn != expected;
+        self.broken.then_some(if header.is_final { Taken::SequenceLost } else { Taken::Dropped })
+    }
+
+    /// Data is missing, because its sequence ended with a hole or because nothing came in time. The tags that are given up
+    /// must be taken with [`DataOutTransfer::outstanding_tags`] before.
+    pub(super) fn recover(&mut self, timed_out: bool) -> Option<Recovery> {
+        if self.is_quiet() {
+            return None;
+        }
+        self.recoveries += 1;
+        let first = self.outstanding.front_mut();
+        if let Some(first) = first
+            && timed_out
+            && first.received == 0
+            && !self.broken
+            && !std::mem::replace(&mut first.repeated, true)
+        {
+            let ttt = first.ttt;
+            let sent = self.history.iter().rev().find(|request| request.ttt == ttt)?;
+            return Some(Recovery::Repeat(*sent));
+        }
+        Some(Recovery::Renew { given_up: self.give_up_requests() })
+    }
+
+    /// Waits for nothing that was asked for or announced; it will be asked for anew. Returns the bytes that were under way.
+    pub(super) fn give_up_requests(&mut self) -> u32 {
+        let given_up = self.outstanding.iter().map(|r2t| r2t.length - r2t.received).sum();
+        self.outstanding.clear();
+        self.unsolicited_given_up |= self.unsolicited_open;
+        self.unsolicited_open = false;
+        self.broken = false;
+        self.requested = self.received;
+        given_up
+    }
+
+    /// Recoveries without any data since.
+    pub(super) fn recoveries(&self) -> u32 {
+        self.recoveries
+    }
+
+    /// The R2T with this number, if it was sent: for an initiator that has not got it.
+    pub(super) fn replica(&self, r2t_sn: u32) -> Option<R2tRequest> {
+        self.history.get(r2t_sn as usize).copied()
+    }
+
+    /// Which R2Ts a SNACK names; `None` when it names one that was not sent.
+    pub(super) fn run(&self, beg_run: u32, run_length: u32) -> Option<std::ops::Range<u32>> {
+        let sent = self.next_r2t_sn.0;
+        let end = if run_length == 0 { sent } else { beg_run.checked_add(run_length)? };
+        (beg_run < end && end <= sent).then_some(beg_run..end)
     }
 
     /// Takes a Data-Out PDU.
@@ -231,6 +364,7 @@ impl DataOutTransfer {
         r2t.received += len;
         if r2t.received == r2t.length {
             self.outstanding.pop_front();
+            self.broken = false;
         }
         Ok(())
     }

@@ -75,7 +75,8 @@ pub enum Event {
         /// What it is about.
         scope: ManagementScope,
     },
-    /// The initiator logs out: end its tasks, then call `logout_done`.
+    /// The initiator logs out: end the tasks of the session or connection, or with `RemoveForRecovery` only the connection, then
+    /// call `logout_done`.
     Logout {
         /// The connection that asks.
         cid: Cid,
@@ -83,5 +84,7 @@ pub enum Event {
         itt: InitiatorTaskTag,
         /// Session or connection.
         reason: LogoutReason,
+        /// The connection that it is about; with `CloseSession` the one that asks.
+        subject: Cid,
     },
 }

@@ -19,7 +19,9 @@ mod connection;
 mod data_in;
 mod data_out;
 mod event;
+mod fence;
 mod receive;
+mod recovery;
 mod task;
 mod task_management;
 #[cfg(test)]
@@ -27,13 +29,14 @@ mod tests;
 mod text;
 mod transmit;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lunkeep_common::login::{ConnectionParameters, SessionParameters, ValidOffer};
 use lunkeep_common::name::Cid;
+use lunkeep_common::pdu::async_message::AsyncEvent;
 use lunkeep_common::pdu::logout::LogoutResult;
 use lunkeep_common::pdu::reject::RejectReason;
 use lunkeep_common::pdu::{Bhs, FrameError, InitiatorPdu, InitiatorTaskTag, TargetTransferTag};
@@ -43,12 +46,15 @@ use lunkeep_common::window::CommandWindow;
 
 use connection::Connection;
 use data_out::BurstLimits;
+use fence::Fences;
 use task::Task;
-use transmit::Item;
+use transmit::{Item, Message};
 
 pub use event::{Event, ManagementScope, ScsiRequest};
+pub use recovery::LostTask;
 pub use task::TaskResult;
 pub use text::{Directory, SendTargets};
+pub use transmit::LogoutEnds;
 
 /// A task of any session, unique during the life of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -84,6 +90,9 @@ pub struct SessionSettings {
     pub ping_interval: Duration,
     /// How long an answer to that may take before the connection is given up.
     pub ping_timeout: Duration,
+    /// Above error recovery level 0: how long data that was asked for may take before it is asked for again, and how long a status
+    /// may stay unacknowledged before the initiator is told our numbers by NOP-In.
+    pub recovery_interval: Duration,
 }
 
 /// Why a connection cannot go on. The peer is at fault in all of them; the engine closes the connection once what is queued
@@ -129,6 +138,18 @@ pub struct Session {
     /// Tasks that wait for room in `solicited_bytes_max`.
     waiting_for_room: VecDeque<TaskHandle>,
     solicited_bytes: u64,
+    /// Tasks whose response was sent and is not acknowledged; only above error recovery level 0.
+    answered: HashMap<TaskHandle, Task>,
+    answered_by_itt: HashMap<InitiatorTaskTag, TaskHandle>,
+    /// Lost connections whose tasks are kept, and until when.
+    lost: Vec<(Cid, Instant)>,
+    /// Tasks that were given a new connection in this very PDU.
+    reassigned: Vec<TaskHandle>,
+    fences: Fences,
+    /// Task management requests whose response is fenced.
+    fenced: HashSet<InitiatorTaskTag>,
+    /// The initiator logs the session out.
+    ending: bool,
 }
 
 /// What login hands over to a new connection of a session.
@@ -158,7 +179,12 @@ impl Session {
         let bursts = BurstLimits {
             max_burst_length: parameters.max_burst_length,
             first_burst_length: parameters.first_burst_length,
-            max_outstanding_r2t: parameters.max_outstanding_r2t,
+            // RFC 7143 §13.19: one at a time where data can be asked for again in order.
+            max_outstanding_r2t: if parameters.error_recovery_level > 0 {
+                1
+            } else {
+                parameters.max_outstanding_r2t
+            },
         };
         Self {
             kind,
@@ -178,24 +204,46 @@ impl Session {
             stale_tags: VecDeque::new(),
             waiting_for_room: VecDeque::new(),
             solicited_bytes: 0,
+            answered: HashMap::new(),
+            answered_by_itt: HashMap::new(),
+            lost: Vec::new(),
+            reassigned: Vec::new(),
+            fences: Fences::default(),
+            fenced: HashSet::new(),
+            ending: false,
         }
     }
 
-    /// Adds a connection that has just logged in.
+    /// Adds a connection that has just logged in. One with the same CID must have been removed before.
     pub fn add_connection(&mut self, connection: NewConnection, now: Instant) {
+        self.lost.retain(|&(cid, _)| cid != connection.cid);
         self.connections.push(Connection::new(connection, now));
     }
 
-    /// Forgets a connection that is gone, with the tasks allegiant to it. Returns those tasks, for the device to abort.
-    pub fn remove_connection(&mut self, cid: Cid) -> Vec<TaskHandle> {
-        self.connections.retain(|connection| connection.cid != cid);
-        self.requests.retain(|_, owner| *owner != cid);
-        let lost: Vec<_> =
-            self.tasks.values().filter(|task| task.cid == cid).map(|task| task.handle).collect();
-        for handle in &lost {
-            self.forget_task(*handle);
-        }
-        lost
+    /// Whether one more connection may log in: one with a new CID, or in place of one that is there (RFC 7143 §6.3.4).
+    #[must_use]
+    pub fn admits(&self, cid: Cid) -> bool {
+        let taken = self.connections.iter().filter(|connection| connection.cid != cid).count();
+        self.kind == SessionKind::Normal
+            && !self.ending
+            && taken < usize::from(self.parameters.max_connections)
+    }
+
+    /// Whether this connection is there.
+    #[must_use]
+    pub fn has_connection(&self, cid: Cid) -> bool {
+        self.connection(cid).is_some()
+    }
+
+    /// Whether nothing is left that an initiator could come back for.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.connections.is_empty() && self.lost.is_empty()
+    }
+
+    /// Connections that have something to send.
+    pub fn ready(&self) -> impl Iterator<Item = Cid> {
+        self.connections.iter().filter(|connection| !connection.queue.is_empty()).map(|ready| ready.cid)
     }
 
     /// The next thing for the engine to do.
@@ -204,20 +252,28 @@ impl Session {
     }
 
     /// When [`Session::handle_timeout`] wants to be called for a connection.
-    #[must_use]
-    pub fn poll_timeout(&self, cid: Cid) -> Option<Instant> {
-        self.connection(cid).map(|connection| connection.next_timeout(&self.settings))
+    pub fn poll_timeout(&mut self, cid: Cid, now: Instant) -> Option<Instant> {
+        let settings = self.settings;
+        let gap = !self.held.is_empty() && self.recovers();
+        let watches = self.recovers() || self.fences.is_standing();
+        let overdue = self.next_overdue(cid, now);
+        let connection = self.connection_mut(cid)?;
+        let reveals = gap || watches && connection.is_unacknowledged();
+        let timeout = connection.next_timeout(&settings, reveals, now);
+        Some(overdue.map_or(timeout, |overdue| overdue.min(timeout)))
     }
 
-    /// Sends a NOP-In after a quiet time, and gives the connection up when that is not answered.
+    /// Sends a NOP-In after a quiet time, and gives the connection up when that is not answered. Asks again for data that does
+    /// not come, where that was agreed.
     ///
     /// # Errors
     /// [`ConnectionFault::PingTimeout`].
     pub fn handle_timeout(&mut self, cid: Cid, now: Instant) -> Result<(), ConnectionFault> {
-        let settings = self.settings;
+        self.recover_overdue(cid, now);
+        let (settings, recovers) = (self.settings, self.recovers());
         let ttt = self.allocate_ttt();
         match self.connection_mut(cid) {
-            Some(connection) => connection.handle_timeout(&settings, ttt, now),
+            Some(connection) => connection.handle_timeout(&settings, ttt, recovers, now),
             None => Ok(()),
         }
     }
@@ -233,8 +289,12 @@ impl Session {
 
     /// The device server ended a task. The response leaves once the initiator owes no more data for it.
     pub fn complete(&mut self, handle: TaskHandle, result: TaskResult) {
+        let recovers = self.recovers();
         if let Some(task) = self.tasks.get_mut(&handle) {
             task.set_result(result);
+            if let (true, Some(answer)) = (recovers, task.answer.as_mut()) {
+                answer.data_in.keep_history();
+            }
             self.progress(handle);
         }
     }
@@ -245,9 +305,9 @@ impl Session {
     }
 
     /// The engine has ended what a logout asked to end.
-    pub fn logout_done(&mut self, cid: Cid, itt: InitiatorTaskTag, response: LogoutResult) {
+    pub fn logout_done(&mut self, cid: Cid, itt: InitiatorTaskTag, response: LogoutResult, ends: LogoutEnds) {
         if self.requests.remove(&itt).is_some() {
-            self.push(cid, Item::LogoutResponse { itt, response });
+            self.push(cid, Item::LogoutResponse { itt, response, ends });
         }
     }
 
@@ -258,11 +318,35 @@ impl Session {
         }
     }
 
-    /// Tells the initiator on each connection that the target ends the session (RFC 7143 §11.9.1, event 3).
-    pub fn announce_drop(&mut self) {
-        for connection in &mut self.connections {
-            connection.push(Item::SessionDropped);
-        }
+    /// The target ends the session: nothing can join it any more, and nothing of it is kept.
+    pub fn end(&mut self) {
+        self.ending = true;
+        self.lost.clear();
+    }
+
+    /// Whether either side ends the session.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Connections that are logged in.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Tells the initiator on a connection that the target ends the session (RFC 7143 §11.9.1, event 3).
+    pub fn announce_drop(&mut self, cid: Cid) {
+        let parameters = [0, self.parameters.default_time2wait, self.parameters.default_time2retain];
+        self.requeue(cid, Item::Message(Message { parameters, ..Message::new(AsyncEvent::SessionDropped) }));
+    }
+
+    /// Asks the initiator on each connection to log out within so many seconds (RFC 7143 §11.9.1, event 1).
+    pub fn request_logout(&mut self, seconds: u16) {
+        let message = Message { parameters: [0, 0, seconds], ..Message::new(AsyncEvent::LogoutRequested) };
+        let cids: Vec<_> = self.connections.iter().map(|connection| connection.cid).collect();
+        cids.into_iter().for_each(|cid| self.requeue(cid, Item::Message(message)));
     }
 
     /// Whether the connection has sent everything it will ever send, a logout response last.
@@ -291,12 +375,6 @@ impl Session {
         self.connections.iter_mut().find(|connection| connection.cid == cid)
     }
 
-    fn push(&mut self, cid: Cid, item: Item) {
-        if let Some(connection) = self.connection_mut(cid) {
-            connection.push(item);
-        }
-    }
-
     /// A target transfer tag that is not in use: they wrap after 2^32 - 1, far beyond what can be outstanding.
     fn allocate_ttt(&mut self) -> TargetTransferTag {
         let tag = TargetTransferTag(self.next_ttt);
@@ -319,15 +397,25 @@ impl Session {
     }
 
     fn forget_task(&mut self, handle: TaskHandle) {
-        let Some(task) = self.tasks.remove(&handle) else { return };
+        self.end_task(handle);
+    }
+
+    /// Takes a task out, and gives back what it held.
+    fn end_task(&mut self, handle: TaskHandle) -> Option<Task> {
+        let task = self.tasks.remove(&handle)?;
         self.by_itt.remove(&task.itt);
         self.stale_tags.extend(task.out.outstanding_tags());
-        let excess = self.stale_tags.len().saturating_sub(crate::limits::STALE_TRANSFER_TAGS_MAX);
-        self.stale_tags.drain(..excess);
+        self.trim_stale_tags();
         self.release_room(task.solicited);
         if task.takes_place {
             self.window.reopen();
         }
+        Some(task)
+    }
+
+    fn trim_stale_tags(&mut self) {
+        let excess = self.stale_tags.len().saturating_sub(crate::limits::STALE_TRANSFER_TAGS_MAX);
+        self.stale_tags.drain(..excess);
     }
 
     /// Moves a task on after something about it changed.
@@ -335,7 +423,7 @@ impl Session {
         let Some(task) = self.tasks.get_mut(&handle) else { return };
         if task.has_result() {
             // RFC 7143 §4.2.5.2 lets a target answer early; we wait for the data it owes, so that the tag is clean.
-            if task.out.is_quiet() && !task.answering {
+            if task.out.is_quiet() && !task.answering && task.suspended_until.is_none() {
                 task.answering = true;
                 let (cid, solicited) = (task.cid, std::mem::take(&mut task.solicited));
                 self.release_room(solicited);
@@ -362,7 +450,11 @@ impl Session {
                 self.waiting_for_room.push_back(handle);
                 return;
             }
+            if task.suspended_until.is_some() {
+                return;
+            }
             let Some(request) = task.out.next_r2t(&self.bursts, || ttt) else { return };
+            task.data_deadline = None;
             task.solicited += u64::from(request.length);
             self.solicited_bytes += u64::from(request.length);
             let cid = task.cid;

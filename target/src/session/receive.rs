@@ -12,13 +12,13 @@ use lunkeep_common::pdu::{
     ScsiCommand, TargetTransferTag,
 };
 use lunkeep_common::scsi::{Asc, Sense, SenseKey};
-use lunkeep_common::serial::CmdSn;
+use lunkeep_common::serial::{CmdSn, StatSn};
 use lunkeep_common::window::Arrival;
 
-use super::data_out::DataOutTransfer;
+use super::data_out::{DataOutTransfer, Taken};
 use super::event::{Event, ScsiRequest};
 use super::task::Task;
-use super::transmit::Item;
+use super::transmit::{Item, LogoutEnds};
 use super::{ConnectionFault, Session, SessionKind};
 use crate::limits;
 
@@ -53,6 +53,9 @@ impl Session {
                 return Ok(());
             }
         };
+        if !matches!(pdu.header, InitiatorHeader::LoginRequest(_)) {
+            self.acknowledge_status(cid, exp_stat_sn(&bhs));
+        }
         let Some(Numbering { cmd_sn, immediate }) = numbering(&pdu.header) else {
             return self.deliver(cid, bhs, pdu);
         };
@@ -80,26 +83,53 @@ impl Session {
         bhs: Bhs,
         now: Instant,
     ) -> Result<(), ConnectionFault> {
+        match self.connection_mut(cid) {
+            Some(connection) if !connection.finished => connection.heard(now),
+            _ => return Ok(()),
+        }
+        self.acknowledge_status(cid, exp_stat_sn(&bhs));
+        self.reject(cid, RejectReason::DataDigestError, bhs);
+        let opcode = bhs[0] & OPCODE_MASK;
+        if opcode == DATA_OUT {
+            self.lose_data(&DataOut::decode(&bhs));
+        } else if !self.recovers() {
+            return Err(ConnectionFault::DataDigest { opcode });
+        }
+        // A request comes again under its CmdSN (RFC 7143 §7.2.1).
+        Ok(())
+    }
+
+    /// A PDU whose header was damaged, and of which nothing is known (RFC 7143 §7.7). Its absence shows later: by a number that
+    /// is missing, or by time.
+    pub fn handle_lost_pdu(&mut self, cid: Cid, now: Instant) {
         if let Some(connection) = self.connection_mut(cid) {
             connection.heard(now);
         }
-        self.reject(cid, RejectReason::DataDigestError, bhs);
-        // RFC 7143 §7.8: a target that does not ask for the data again ends the task with CHECK CONDITION.
-        let opcode = bhs[0] & OPCODE_MASK;
-        if opcode != DATA_OUT {
-            return Err(ConnectionFault::DataDigest { opcode });
+    }
+
+    /// RFC 7143 §7.8: the target asks for the data again, or ends the task with CHECK CONDITION.
+    fn lose_data(&mut self, header: &DataOut) {
+        let Some(&handle) = self.by_itt.get(&header.itt) else { return };
+        if self.is_stale(header.ttt) {
+            return;
         }
-        if let Some(&handle) = self.by_itt.get(&DataOut::decode(&bhs).itt) {
-            self.fail_task(handle, Sense::new(SenseKey::AbortedCommand, Asc::PROTOCOL_SERVICE_CRC_ERROR));
+        if !self.recovers() {
+            let sense = Sense::new(SenseKey::AbortedCommand, Asc::PROTOCOL_SERVICE_CRC_ERROR);
+            return self.fail_task(handle, sense);
         }
-        Ok(())
+        let Some(task) = self.tasks.get_mut(&handle) else { return };
+        if task.out.receive_damaged(header) == Taken::SequenceLost {
+            self.recover_data(handle, false);
+        }
     }
 
     /// Delivers commands that were waiting for the one just delivered.
     fn deliver_held(&mut self) -> Result<(), ConnectionFault> {
         while let Some(cmd_sn) = self.window.release() {
-            if let Some((cid, bhs, pdu)) = self.held.remove(&cmd_sn) {
-                self.deliver(cid, bhs, pdu)?;
+            match self.held.remove(&cmd_sn) {
+                Some((cid, bhs, pdu)) => self.deliver(cid, bhs, pdu)?,
+                // It was aborted before its turn.
+                None => self.window.reopen(),
             }
         }
         Ok(())
@@ -122,6 +152,9 @@ impl Session {
             InitiatorHeader::DataOut(header) if normal => self.receive_data_out(&header, data),
             InitiatorHeader::TaskManagementRequest(request) if normal => {
                 self.receive_task_management(cid, &request)
+            }
+            InitiatorHeader::SnackRequest(snack) if normal && self.recovers() => {
+                self.receive_snack(cid, &snack)
             }
             // RFC 7143 §11.16: at error recovery level 0 SNACK is a protocol error.
             InitiatorHeader::SnackRequest(_) if normal => Err(RejectReason::ProtocolError),
@@ -159,18 +192,25 @@ impl Session {
 
     fn receive_logout(&mut self, cid: Cid, logout: &LogoutRequest) -> Result<(), RejectReason> {
         self.begin_request(cid, logout.itt)?;
-        let response = match logout.reason {
+        let live = self.connection(logout.cid).is_some();
+        let known = live || self.lost.iter().any(|&(lost, _)| lost == logout.cid);
+        let recovery = logout.reason == LogoutReason::RemoveForRecovery;
+        if recovery && self.parameters.error_recovery_level < 2 {
             // RFC 7143 §11.14.1: recovery needs error recovery level 2.
-            LogoutReason::RemoveForRecovery => LogoutResult::RecoveryNotSupported,
-            LogoutReason::CloseConnection if self.connection(logout.cid).is_none() => {
-                LogoutResult::CidNotFound
-            }
-            LogoutReason::CloseSession | LogoutReason::CloseConnection => {
-                self.events.push_back(Event::Logout { cid, itt: logout.itt, reason: logout.reason });
-                return Ok(());
-            }
-        };
-        self.logout_done(cid, logout.itt, response);
+            self.logout_done(
+                cid,
+                logout.itt,
+                LogoutResult::RecoveryNotSupported,
+                LogoutEnds::OtherConnection,
+            );
+        } else if logout.reason != LogoutReason::CloseSession && !known {
+            self.logout_done(cid, logout.itt, LogoutResult::CidNotFound, LogoutEnds::OtherConnection);
+        } else {
+            let session = logout.reason == LogoutReason::CloseSession;
+            self.ending |= session;
+            let subject = if session { cid } else { logout.cid };
+            self.events.push_back(Event::Logout { cid, itt: logout.itt, reason: logout.reason, subject });
+        }
         Ok(())
     }
 
@@ -231,8 +271,15 @@ impl Session {
                 takes_place: !command.immediate,
                 answer: None,
                 answering: false,
+                answered: None,
+                suspended_until: None,
+                data_deadline: None,
             },
         );
+        // The initiator uses a tag again only when it has all that it wanted of the old task.
+        if let Some(old) = self.answered_by_itt.get(&itt).copied() {
+            self.forget_answered(old);
+        }
         self.by_itt.insert(itt, handle);
         self.events.push_back(Event::Command(ScsiRequest {
             task: handle,
@@ -265,11 +312,23 @@ impl Session {
 
     fn receive_data_out(&mut self, header: &DataOut, data: Bytes) -> Result<(), RejectReason> {
         let Some(&handle) = self.by_itt.get(&header.itt) else { return self.receive_stale_data(header) };
-        let bursts = self.bursts;
+        if self.is_stale(header.ttt) {
+            return Ok(());
+        }
+        let (bursts, recovers) = (self.bursts, self.recovers());
         let Some(task) = self.tasks.get_mut(&handle) else { return Ok(()) };
-        match task.out.receive(header, data, &bursts) {
-            Ok(()) => self.progress(handle),
-            Err(_) if self.is_stale(header.ttt) => {}
+        let taken = if recovers {
+            task.out.receive_or_recover(header, data, &bursts)
+        } else {
+            task.out.receive(header, data, &bursts).map(|()| Taken::Data)
+        };
+        match taken {
+            Ok(Taken::Data) => {
+                task.data_deadline = None;
+                self.progress(handle);
+            }
+            Ok(Taken::Dropped) => {}
+            Ok(Taken::SequenceLost) => self.recover_data(handle, false),
             Err(error) => {
                 tracing::warn!(itt = header.itt.0, %error, "ended a command because of its data");
                 self.fail_task(handle, error.sense());
@@ -289,6 +348,11 @@ impl Session {
     fn is_stale(&self, ttt: TargetTransferTag) -> bool {
         self.stale_tags.contains(&ttt)
     }
+}
+
+/// ExpStatSN, which stands at one place in every request of the full feature phase (RFC 7143 §11.3).
+fn exp_stat_sn(bhs: &Bhs) -> StatSn {
+    StatSn(u32::from_be_bytes([bhs[28], bhs[29], bhs[30], bhs[31]]))
 }
 
 /// The CmdSN of a PDU that carries one; `None` for Data-Out, SNACK and login.

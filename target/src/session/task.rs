@@ -1,10 +1,13 @@
 //! One command from its arrival to its response.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::scsi_response::Residual;
 use lunkeep_common::scsi::{Lun, Sense, Status};
+use lunkeep_common::serial::StatSn;
 
 use super::TaskHandle;
 use super::data_in::{DataInTransfer, residual};
@@ -39,9 +42,11 @@ pub(super) struct Answer {
     pub(super) residual: Residual,
     /// Residual of the read half of a bidirectional command.
     pub(super) bidirectional_residual: Residual,
+    /// SNACK Tag of the last R-Data SNACK; 0 when there was none (RFC 7143 §11.16.3).
+    pub(super) snack_tag: u32,
 }
 
-/// A command that has not been answered.
+/// A command that has not been answered, or whose answer the initiator has not acknowledged.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) handle: TaskHandle,
@@ -65,9 +70,20 @@ pub(super) struct Task {
     pub(super) answer: Option<Answer>,
     /// The answer is queued for transmission.
     pub(super) answering: bool,
+    /// StatSN of the response, once it was sent.
+    pub(super) answered: Option<StatSn>,
+    /// The connection is gone; the task waits until then for a new one (RFC 7143 §7.2.2).
+    pub(super) suspended_until: Option<Instant>,
+    /// When data that the initiator owes is given up; `None` until it is known since when it owes.
+    pub(super) data_deadline: Option<Instant>,
 }
 
 impl Task {
+    /// Whether data is on its way, or should be.
+    pub(super) fn awaits_data(&self) -> bool {
+        self.suspended_until.is_none() && !self.out.is_quiet()
+    }
+
     pub(super) fn has_result(&self) -> bool {
         self.answer.is_some()
     }
@@ -93,6 +109,7 @@ impl Task {
             data_in: DataInTransfer::new(result.data_in, self.expected_in),
             residual,
             bidirectional_residual,
+            snack_tag: 0,
         });
     }
 }

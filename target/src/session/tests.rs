@@ -71,6 +71,7 @@ impl Peer {
             solicited_bytes_max: 1 << 20,
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
+            recovery_interval: Duration::from_secs(1),
         };
         change(&mut parameters, &mut connection, &mut settings);
         let cmd_sn = CmdSn(FIRST_CMD_SN);
@@ -503,7 +504,7 @@ fn a_ping_is_echoed_and_uses_a_status_number() {
 #[test]
 fn a_quiet_connection_is_pinged_and_given_up_when_it_stays_quiet() {
     let mut peer = Peer::normal();
-    assert_eq!(peer.session.poll_timeout(CID), Some(peer.now + Duration::from_secs(10)));
+    assert_eq!(peer.session.poll_timeout(CID, peer.now), Some(peer.now + Duration::from_secs(10)));
     peer.now += Duration::from_secs(10);
     peer.session.handle_timeout(CID, peer.now).unwrap();
     let TargetHeader::NopIn(ping) = peer.sent_one().header else { panic!() };
@@ -533,7 +534,7 @@ fn nothing_follows_a_logout_response() {
     let event = peer.session.poll_event();
     assert!(matches!(event, Some(Event::Logout { itt: InitiatorTaskTag(9), .. })), "{event:?}");
     assert!(!peer.session.is_finished(CID));
-    peer.session.logout_done(CID, InitiatorTaskTag(9), LogoutResult::Closed);
+    peer.session.logout_done(CID, InitiatorTaskTag(9), LogoutResult::Closed, LogoutEnds::Session);
     let TargetHeader::LogoutResponse(response) = peer.sent_one().header else { panic!() };
     assert_eq!(response.response, LogoutResult::Closed);
     assert!(peer.session.is_finished(CID));
@@ -709,7 +710,8 @@ fn data_on_order_stays_within_the_sessions_room() {
 fn a_lost_connection_takes_its_tasks_along() {
     let mut peer = Peer::normal();
     let (first, second) = (peer.read(1, 512), peer.read(2, 512));
-    let mut lost = peer.session.remove_connection(CID);
+    let lost = peer.session.remove_connection(CID, peer.now);
+    let mut lost: Vec<_> = lost.into_iter().map(|lost| lost.task).collect();
     lost.sort();
     assert_eq!(lost, [first, second]);
     assert_eq!(peer.session.task_count(), 0);

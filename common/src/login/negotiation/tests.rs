@@ -42,6 +42,22 @@ fn answers_come_in_the_order_of_the_keys() {
 }
 
 #[test]
+fn recovery_leaves_room_for_one_r2t_only_wherever_the_keys_stand() {
+    let recovering = |offer: &mut Offer| offer.error_recovery_level = 2;
+    for offered in ["MaxOutstandingR2T=8 ErrorRecoveryLevel=1", "ErrorRecoveryLevel=2 MaxOutstandingR2T=8"] {
+        let mut target = target(recovering);
+        assert!(answers(&mut target, offered).contains("MaxOutstandingR2T=1"), "{offered}");
+    }
+    let mut plain = target(recovering);
+    assert_eq!(
+        answers(&mut plain, "MaxOutstandingR2T=8 ErrorRecoveryLevel=0"),
+        "MaxOutstandingR2T=8 ErrorRecoveryLevel=0"
+    );
+    assert!(text(&initiator(recovering).begin()).contains("MaxOutstandingR2T=1"));
+    assert!(text(&initiator(|_| {}).begin()).contains("MaxOutstandingR2T=8"));
+}
+
+#[test]
 fn declarations_are_not_answered() {
     let mut target = target(|_| {});
     assert_eq!(
