@@ -165,3 +165,72 @@ fn a_session_that_cannot_start_changes_nothing() {
         open(&file).close().unwrap();
     }
 }
+
+#[test]
+fn an_entry_past_the_end_of_the_file_never_shows_the_bytes_of_a_block_that_comes_to_lie_there() {
+    // 512 entries in a page: block 600 is in the second page, 5 in the first.
+    for (block, same_page) in [(600, false), (5, true)] {
+        let file = created(&options(1024 * MIB, MIB));
+        let past = 6 * MIB;
+        file.write_all_at(&((past | 6).to_le_bytes()), BAT + block * 8).unwrap();
+        assert!(!check(&file).is_sound());
+        let disk = open(&file);
+        assert!(matches!(disk.read_at(&mut [0; 512], block * MIB), Err(DiskError::Corrupt(_))));
+        for n in 0..5 {
+            let written = try_write(&*disk, n);
+            // In its own page nothing can be given a place: where the others are cannot be trusted.
+            assert_eq!(matches!(written, Err(DiskError::Corrupt(_))), same_page, "{written:?}");
+        }
+        if !same_page {
+            assert!(file.len().unwrap() > past);
+            assert_ne!(bytes_at(&*file, past, 1), [0], "another block is there now");
+        }
+        assert!(matches!(disk.read_at(&mut [0; 512], block * MIB), Err(DiskError::Corrupt(_))));
+        assert!(matches!(try_write(&*disk, block), Err(DiskError::Corrupt(_))));
+        assert!(matches!(disk.unmap(block * MIB, MIB), Err(DiskError::Corrupt(_))));
+        disk.close().unwrap();
+        for n in (0..5).filter(|_| !same_page) {
+            assert_eq!(read(&*open(&file), n * MIB, 1), [n.to_le_bytes()[0] | 1]);
+        }
+    }
+}
+
+#[test]
+fn blocks_over_other_parts_of_the_file_are_neither_read_nor_written() {
+    for place in [0, MIB, 2 * MIB, 3 * MIB] {
+        let file = created(&options(4 * MIB, MIB));
+        file.write_all_at(&((place | 6).to_le_bytes()), BAT).unwrap();
+        let before = bytes_at(&*file, 0, 4 << 20);
+        let disk = open(&file);
+        assert!(matches!(disk.read_at(&mut [0; 512], 0), Err(DiskError::Corrupt(_))));
+        assert!(matches!(try_write(&*disk, 0), Err(DiskError::Corrupt(_))));
+        assert!(matches!(disk.write_zeroes(0, 512, false), Err(DiskError::Corrupt(_))));
+        disk.close().unwrap();
+        // The headers tell of a session; what the entry points at is as it was.
+        assert_eq!(bytes_at(&*file, 2 * MIB, 2 << 20), before[2 << 20..]);
+        assert!(complaints(&file).iter().any(|c| c.contains("block 0 is at")), "{place}");
+    }
+}
+
+#[test]
+fn the_check_names_blocks_that_share_a_place() {
+    let file = created(&options(8 * MIB, MIB));
+    let disk = open(&file);
+    for block in 0..4 {
+        try_write(&*disk, block).unwrap();
+    }
+    disk.close().unwrap();
+    let put = |index: u64, entry: u64| file.write_all_at(&entry.to_le_bytes(), BAT + index * 8).unwrap();
+    put(5, (6 * MIB) | 6);
+    put(6, (5 * MIB) | 3);
+    put(7, 4);
+    put(4, 8 | 2);
+    let found = complaints(&file);
+    let expected = [
+        "block 4: reserved bits 0x8 are set",
+        "block 5 is at 6291456, where another block is",
+        "block 6 is at 5242880, where another block is",
+        "block 7 has the unknown state 4",
+    ];
+    assert_eq!(found, expected);
+}
