@@ -4,6 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
+use super::gate_file::{GateFile, Kind, let_it_try};
 use super::*;
 
 /// Bytes that tell whose they are.
@@ -140,4 +141,82 @@ fn a_close_waits_for_what_is_going_on_and_refuses_what_comes_later() {
             assert_eq!(read(&*disk, block * MIB, 4096), stamp(block, 0));
         }
     }
+}
+
+/// The place of the first block of a new file with 1 MiB blocks.
+const FIRST: u64 = 4 * MIB;
+
+#[test]
+fn two_writers_that_both_saw_a_block_without_a_place_use_the_same_one() {
+    let file = created(&options(64 * MIB, MIB));
+    let gate = GateFile::new(&file);
+    let disk = gate.open();
+    // Both wait for the page of the table, and both find no place in it.
+    gate.hold(Kind::Read, 3 * MIB..4 * MIB);
+    thread::scope(|scope| {
+        for n in 0..2 {
+            let disk = &disk;
+            scope.spawn(move || write(&**disk, n * 4096, &stamp(0, n)));
+        }
+        gate.until_held();
+        let_it_try();
+        gate.release();
+    });
+    for n in 0..2 {
+        assert_eq!(read(&*disk, n * 4096, 4096), stamp(0, n));
+    }
+    disk.close().unwrap();
+    assert_eq!(complaints(&file), [""; 0]);
+}
+
+#[test]
+fn a_place_does_not_change_hands_while_it_is_read_or_written() {
+    for kind in [Kind::Read, Kind::Write] {
+        let file = created(&options(64 * MIB, MIB));
+        let gate = GateFile::new(&file);
+        let disk = gate.open();
+        write(&*disk, 0, &stamp(0, 1));
+        disk.flush().unwrap();
+        gate.hold(kind, FIRST..FIRST + 4096);
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| match kind {
+                Kind::Read => assert_eq!(read(&*disk, 0, 4096), stamp(0, 1), "bytes of another block"),
+                Kind::Write => write(&*disk, 0, &stamp(0, 2)),
+            });
+            gate.until_held();
+            scope.spawn(|| {
+                disk.unmap(0, MIB).unwrap();
+                disk.flush().unwrap();
+                write(&*disk, MIB, &stamp(1, 1));
+                disk.flush().unwrap();
+                // Were it too early, this would get the place of block 0.
+                write(&*disk, 2 * MIB, &stamp(2, 1));
+            });
+            let_it_try();
+            gate.release();
+            slow.join().unwrap();
+        });
+        assert_eq!(read(&*disk, 0, 4096), [0; 4096]);
+        assert_eq!(read(&*disk, 2 * MIB, 4096), stamp(2, 1));
+    }
+}
+
+#[test]
+fn a_close_returns_after_the_writes_that_it_does_not_refuse() {
+    let file = created(&options(64 * MIB, MIB));
+    let gate = GateFile::new(&file);
+    let disk = gate.open();
+    write(&*disk, 0, &stamp(0, 1));
+    gate.hold(Kind::Write, FIRST + MIB..FIRST + 2 * MIB);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| disk.write_at(&[IoSlice::new(&stamp(1, 1))], MIB));
+        gate.until_held();
+        let close = scope.spawn(|| disk.close());
+        let_it_try();
+        gate.release();
+        slow.join().unwrap().unwrap();
+        close.join().unwrap().unwrap();
+    });
+    assert_eq!(read(&*open(&file), MIB, 4096), stamp(1, 1));
+    assert_eq!(complaints(&file), [""; 0]);
 }

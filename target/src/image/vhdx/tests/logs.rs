@@ -109,6 +109,12 @@ fn a_run_whose_tail_lies_outside_it_does_not_count() {
 }
 
 #[test]
+fn numbers_of_a_run_follow_each_other_without_a_gap() {
+    let laid = [(0, entry(11, 0, &[1], 71).bytes()), (8192, entry(13, 0, &[3], 73).bytes())];
+    assert_eq!(replayed(&dirty(&laid)), pages(&[(1, 71)]));
+}
+
+#[test]
 fn a_torn_entry_ends_the_run_before_it() {
     let newest = entry(12, 0, &[2], 72).bytes();
     for sector in 0..2 {

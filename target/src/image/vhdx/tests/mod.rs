@@ -3,6 +3,7 @@
 mod behaviour;
 mod concurrency;
 mod failures;
+mod gate_file;
 mod huge;
 mod logs;
 mod raw_log;
