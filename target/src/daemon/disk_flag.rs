@@ -27,9 +27,15 @@ impl FromStr for DiskFlag {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = split(text).into_iter();
         let path = parts.next().filter(|path| !path.is_empty()).ok_or("the path of the image is missing")?;
-        let mut lun =
-            LunSpec { path: path.into(), format: None, create: None, read_only: false, serial: None };
-        let (mut size, mut fixed, mut block) = (None, false, None);
+        let mut lun = LunSpec {
+            path: path.into(),
+            format: None,
+            create: None,
+            logical_block: None,
+            read_only: false,
+            serial: None,
+        };
+        let (mut size, mut fixed) = (None, false);
         let mut seen = Vec::new();
         for part in parts {
             let (name, value) = match part.split_once('=') {
@@ -42,7 +48,7 @@ impl FromStr for DiskFlag {
             match (name.as_str(), value) {
                 ("size", Some(value)) => size = Some(size::parse(&value)?),
                 ("format", Some(value)) => lun.format = Some(value.parse()?),
-                ("block", Some(value)) => block = Some(logical_block(&value)?),
+                ("block", Some(value)) => lun.logical_block = Some(logical_block(&value)?),
                 ("serial", Some(value)) => lun.serial = Some(value.parse()?),
                 ("fixed", None) => fixed = true,
                 ("ro", None) => lun.read_only = true,
@@ -50,14 +56,16 @@ impl FromStr for DiskFlag {
             }
             seen.push(name);
         }
-        match (size, fixed, block) {
-            (Some(size), fixed, logical_block) => {
+        match (size, fixed) {
+            (Some(size), fixed) => {
                 let allocation = if fixed { Allocation::Fixed } else { Allocation::Dynamic };
-                lun.create = Some(CreateSpec { size, allocation, logical_block });
+                lun.create = Some(CreateSpec { size, allocation });
             }
-            (None, false, None) => {}
-            (None, ..) => {
-                return Err("\"fixed\" and \"block\" say how an image is created: give its size too, such as size=10G".into());
+            (None, false) => {}
+            (None, true) => {
+                return Err(
+                    "\"fixed\" says how an image is created: give its size too, such as size=10G".into()
+                );
             }
         }
         Ok(Self(lun))
@@ -123,10 +131,16 @@ mod tests {
     fn options_come_in_any_order() {
         let lun = parse("a.img,fixed,block=4096,serial=S 1,size=10G,format=raw,ro").unwrap();
         assert_eq!(lun.format, Some(Format::Raw));
-        let create = CreateSpec { size: 10 << 30, allocation: Allocation::Fixed, logical_block: Some(4096) };
-        assert_eq!(lun.create, Some(create));
+        let create = CreateSpec { size: 10 << 30, allocation: Allocation::Fixed };
+        assert_eq!((lun.create, lun.logical_block), (Some(create), Some(4096)));
         assert!(lun.read_only);
         assert_eq!(lun.serial.unwrap().as_str(), "S 1");
+    }
+
+    #[test]
+    fn a_block_size_needs_no_size_since_a_raw_disk_does_not_record_it() {
+        let lun = parse("a.raw,block=4096").unwrap();
+        assert_eq!((lun.create, lun.logical_block), (None, Some(4096)));
     }
 
     #[test]

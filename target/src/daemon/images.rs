@@ -9,6 +9,7 @@ use crate::engine::new_file::{Existing, NewFile};
 use crate::engine::{HostEnvironment, HostFile, HostFileError};
 use crate::image::{
     Access, Allocation, BlockFile, CreateError, CreateOptions, Disk, Environment, Format, OpenError, decide,
+    raw,
 };
 
 /// An open image.
@@ -65,7 +66,10 @@ pub enum ImageError {
         source: OpenError,
     },
     /// A block size was given that an existing image does not have.
-    #[error("{} has blocks of {found} bytes, not {wanted}: the block size of an existing image cannot be chosen", path.display())]
+    #[error(
+        "{} has blocks of {found} bytes, not {wanted}: the image says which it has; leave the block size out",
+        path.display()
+    )]
     OtherBlockSize {
         /// The file.
         path: PathBuf,
@@ -85,7 +89,7 @@ pub fn create_if_missing(lun: &LunSpec) -> Result<bool, ImageError> {
         return Ok(false);
     }
     let (format, create) = how_to_create(lun)?;
-    match create_image(&lun.path, format, create) {
+    match create_image(&lun.path, format, create, lun.logical_block) {
         // Another process was faster; its image is opened like any that was there before.
         Err(ImageError::File(HostFileError::Io { source, .. }))
             if source.kind() == io::ErrorKind::AlreadyExists =>
@@ -105,9 +109,13 @@ pub fn open(lun: &LunSpec, access: Access) -> Result<OpenImage, ImageError> {
     let file: Arc<dyn BlockFile> = Arc::new(HostFile::open(&lun.path, access)?);
     let environment: Arc<dyn Environment> = Arc::new(HostEnvironment);
     let format = decide(&*file, &lun.path, lun.format).map_err(failed)?;
-    let disk = format.open(file, access, &environment).map_err(failed)?;
+    let disk = match (format, lun.logical_block) {
+        (Format::Raw, Some(block)) => raw::open_with_blocks(file, access, block),
+        _ => format.open(file, access, &environment),
+    };
+    let disk = disk.map_err(failed)?;
     let found = disk.geometry().logical_block;
-    match lun.create.and_then(|create| create.logical_block) {
+    match lun.logical_block {
         Some(wanted) if wanted != found => {
             Err(ImageError::OtherBlockSize { path: lun.path.clone(), found, wanted })
         }
@@ -162,18 +170,32 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// The image gets its name when it is whole and durable, so that a crash leaves no half of one. Nothing is overwritten.
-fn create_image(path: &Path, format: Format, create: CreateSpec) -> Result<(), ImageError> {
+fn create_image(
+    path: &Path,
+    format: Format,
+    create: CreateSpec,
+    logical_block: Option<u32>,
+) -> Result<(), ImageError> {
+    let failed = |source| ImageError::Create { path: path.into(), source };
+    // A raw disk does not record its block size; it only has to be made of whole blocks.
+    let (recorded, whole) = if format == Format::Raw { (None, logical_block) } else { (logical_block, None) };
+    if whole.is_some_and(|block| !create.size.is_multiple_of(block.into())) {
+        return Err(failed(CreateError::option(
+            format,
+            "size",
+            create.size,
+            "it has to be a multiple of the block size",
+        )));
+    }
     let new = NewFile::beside(path)?;
     let options = CreateOptions {
-        logical_sector: create.logical_block,
+        logical_sector: recorded,
         ..match create.allocation {
             Allocation::Fixed => CreateOptions::fixed(create.size),
             Allocation::Dynamic => CreateOptions::dynamic(create.size),
         }
     };
-    format
-        .create(&*new.file(), &options, &HostEnvironment)
-        .map_err(|source| ImageError::Create { path: path.into(), source })?;
+    format.create(&*new.file(), &options, &HostEnvironment).map_err(failed)?;
     Ok(new.commit(Existing::Keep)?)
 }
 
@@ -182,9 +204,15 @@ mod tests {
     use super::*;
 
     fn lun(path: &Path, size: Option<u64>) -> LunSpec {
-        let create =
-            size.map(|size| CreateSpec { size, allocation: Allocation::Dynamic, logical_block: None });
-        LunSpec { path: path.into(), format: None, create, read_only: false, serial: None }
+        let create = size.map(|size| CreateSpec { size, allocation: Allocation::Dynamic });
+        LunSpec {
+            path: path.into(),
+            format: None,
+            create,
+            logical_block: None,
+            read_only: false,
+            serial: None,
+        }
     }
 
     #[test]
@@ -240,10 +268,25 @@ mod tests {
     #[test]
     fn a_block_size_that_an_existing_image_does_not_have_is_refused() {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.vhdx");
+        create_if_missing(&lun(&path, Some(4 << 20))).unwrap();
+        let with_blocks = |block| LunSpec { logical_block: Some(block), ..lun(&path, None) };
+        assert!(matches!(open(&with_blocks(4096), Access::ReadOnly), Err(ImageError::OtherBlockSize { .. })));
+        assert!(open(&with_blocks(512), Access::ReadOnly).is_ok());
+    }
+
+    #[test]
+    fn a_raw_disk_has_the_block_size_that_is_given_when_it_is_made_and_each_time_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.raw");
-        create_if_missing(&lun(&path, Some(1 << 20))).unwrap();
-        let mut lun = lun(&path, Some(1 << 20));
-        lun.create.as_mut().unwrap().logical_block = Some(4096);
-        assert!(matches!(open(&lun, Access::ReadOnly), Err(ImageError::OtherBlockSize { .. })));
+        let with_blocks = |block, size| LunSpec { logical_block: Some(block), ..lun(&path, size) };
+        let uneven = create_if_missing(&with_blocks(4096, Some(4096 + 512))).unwrap_err().to_string();
+        assert!(uneven.contains("multiple of the block size"), "{uneven}");
+        assert!(create_if_missing(&with_blocks(4096, Some(1 << 20))).unwrap());
+        for block in [4096, 512] {
+            let image = open(&with_blocks(block, None), Access::ReadWrite).unwrap();
+            assert_eq!(image.disk.geometry().logical_block, block);
+        }
+        assert_eq!(open(&lun(&path, None), Access::ReadWrite).unwrap().disk.geometry().logical_block, 512);
     }
 }

@@ -72,6 +72,9 @@ pub struct LunSpec {
     pub format: Option<Format>,
     /// How to create the image when it is missing; without this a missing image is an error.
     pub create: Option<CreateSpec>,
+    /// Logical block size in bytes, 512 or 4096: of a new image, and of a raw disk whenever it is served, since its file does
+    /// not record it. An existing image of another format must have it. Without this, what the image says.
+    pub logical_block: Option<u32>,
     /// Refuse writes.
     pub read_only: bool,
     /// A serial number in place of the one that is kept.
@@ -85,8 +88,6 @@ pub struct CreateSpec {
     pub size: u64,
     /// Fixed or dynamic.
     pub allocation: Allocation,
-    /// Logical block size in bytes; the format's default without it.
-    pub logical_block: Option<u32>,
 }
 
 /// How one side proves who it is.

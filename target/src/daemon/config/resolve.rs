@@ -231,10 +231,9 @@ impl Resolver<'_> {
         if let Some(block) = block.filter(|block| !matches!(block.get_ref(), 512 | 4096)) {
             self.problem(block.span(), "a block size is 512 or 4096", "");
         }
-        let only_to_create = block.map(At::span).or(table.fixed.as_ref().map(At::span));
-        if let (None, Some(at)) = (&table.size, only_to_create) {
+        if let (None, Some(fixed)) = (&table.size, &table.fixed) {
             self.problem(
-                at,
+                fixed.span(),
                 "this key says how an image is created, but there is no `size`",
                 "add `size`, or remove this key",
             );
@@ -244,11 +243,8 @@ impl Resolver<'_> {
         LunSpec {
             path: self.folder.join(table.path.get_ref()),
             format: table.format.as_ref().and_then(|format| self.parsed(format)),
-            create: size.map(|size| CreateSpec {
-                size,
-                allocation,
-                logical_block: block.map(|block| *block.get_ref()),
-            }),
+            create: size.map(|size| CreateSpec { size, allocation }),
+            logical_block: block.map(|block| *block.get_ref()),
             read_only: table.read_only,
             serial: table.serial.as_ref().and_then(|serial| self.parsed(serial)),
         }

@@ -143,7 +143,7 @@ pub struct Lun {
     pub size: Option<At<String>>,
     /// Create it fixed.
     pub fixed: Option<At<bool>>,
-    /// Logical block size to create it with.
+    /// Logical block size.
     pub block_size: Option<At<u32>>,
     /// Refuse writes.
     #[serde(default)]

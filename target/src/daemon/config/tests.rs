@@ -83,7 +83,7 @@ fn every_key_of_the_full_file_arrives() {
     assert_eq!(quorum.path, folder.join("quorum.vhdx"));
     let create = quorum.create.unwrap();
     assert_eq!(
-        (create.size, create.allocation, create.logical_block),
+        (create.size, create.allocation, quorum.logical_block),
         (1 << 30, Allocation::Fixed, Some(4096))
     );
     assert!(!settings.force_aptpl);
