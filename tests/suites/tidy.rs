@@ -79,13 +79,14 @@ fn source_files_hold_one_idea_and_say_which() {
 fn the_lock_file_is_committed_and_names_only_the_public_registry() {
     let root = source::root();
     assert_none(&packages::lock_violations(&fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default()));
-    if root.join(".git").exists() {
-        let tracked = std::process::Command::new("git")
-            .args(["ls-files", "--error-unmatch", "Cargo.lock"])
-            .current_dir(&root)
-            .output()
-            .unwrap();
-        assert!(tracked.status.success(), "Cargo.lock is not committed: {tracked:?}");
+    if !root.join(".git").exists() {
+        return lunkeep_tests::report::skip("committed", "this is no git checkout");
+    }
+    let mut git = std::process::Command::new("git");
+    git.args(["ls-files", "--error-unmatch", "Cargo.lock"]).current_dir(&root);
+    match git.output() {
+        Ok(tracked) => assert!(tracked.status.success(), "Cargo.lock is not committed: {tracked:?}"),
+        Err(error) => lunkeep_tests::report::skip("committed", &format!("git does not run: {error}")),
     }
 }
 
