@@ -9,7 +9,7 @@
 //! 4. the record is made durable, when it is to survive a loss of power;
 //! 5. the new rules become the rules, and the unit attentions are established.
 //!
-//! Steps 3 and 4 are the engine's ([`Step::Fence`](super::Step::Fence)). When either fails the old rules are in force again and the command ends
+//! Steps 3 and 4 are the engine's ([`super::Step::Fence`]). When either fails the old rules are in force again and the command ends
 //! with INTERNAL TARGET FAILURE. A command enters the task set in the same step in which it passes the gate, so one that passed
 //! before is seen in step 3, and one that comes later meets the closed gate.
 //!

@@ -1,3 +1,5 @@
+//! Persistent reservation data byte by byte, against hand-made vectors and round trips.
+
 use super::*;
 use crate::name::{InitiatorPort, Isid};
 

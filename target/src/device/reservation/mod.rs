@@ -11,7 +11,7 @@
 //! * the holder of a reservation is always registered, and no registration has the key zero;
 //! * a refused command changes nothing, also when only the last of several TransportIDs was wrong.
 //!
-//! Deliberately not here: the order of fence, disk and answer ([`unit`](super::unit)), files (`store`).
+//! Deliberately not here: the order of fence, disk and answer (`device::unit`), files (`store`).
 
 mod access;
 mod apply;

@@ -1,3 +1,5 @@
+//! The reservation record on disk: what is kept, what damage is found, what a power cut leaves.
+
 use super::*;
 use crate::store::record::tests::ForgetfulFiles;
 
