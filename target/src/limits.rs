@@ -6,6 +6,11 @@ pub const MAX_CHECK_FINDINGS: usize = 1000;
 /// Longest file of durable state in bytes. A reservation record of [`REGISTRATIONS_MAX`] registrations with the longest names is
 /// shorter; a longer file is not ours.
 pub const STATE_FILE_LEN_MAX: u64 = 2 << 20;
+/// Files in one chain of differencing disks. Each read may pass through all of them; labs have a handful.
+pub const MAX_CHAIN_DEPTH: usize = 64;
+
+/// Longest file of durable state in bytes. Records are below 1 KiB; a longer file is not ours.
+pub const STATE_FILE_LEN_MAX: u64 = 64 * 1024;
 
 /// Longest configuration file in bytes. Thousands of LUNs fit.
 pub const CONFIG_LEN_MAX: u64 = 4 * 1024 * 1024;
@@ -22,6 +27,10 @@ pub const MAX_VHD_BLOCKS: u32 = 2040 * 2048;
 
 /// Places for blocks that one VHD disk remembers as free, at 16 bytes each. What is beyond stays unused in the file.
 pub const MAX_VHD_FREE_SLOTS: usize = 65_536;
+
+/// Memory for sector bitmaps of one VHD disk whose blocks are partly written, in bytes. Those that a flush has to write come on
+/// top, at most as many as [`MAX_VHD_UNFLUSHED`].
+pub const MAX_VHD_BITMAP_MEMORY: usize = 16 << 20;
 
 /// Changed table entries after which a VHD disk flushes by itself, so that the list of what is not durable stays small.
 pub const MAX_VHD_UNFLUSHED: usize = 65_536;

@@ -33,13 +33,6 @@ pub enum Step {
         /// The argument of the same name.
         may_deallocate: bool,
     },
-    /// [`Disk::unmap`].
-    Unmap {
-        /// First block.
-        at: u64,
-        /// Blocks.
-        count: u64,
-    },
     /// [`Disk::flush`].
     Flush,
     /// [`Disk::close`] and open again.
@@ -71,8 +64,8 @@ pub fn random_script(blocks: u64, unit: u64, steps: usize, random: &mut Random) 
         script.push(match random.below(10) {
             0..=4 => Step::Write { at, count },
             5 => Step::Zero { at, count, may_deallocate: random.one_in(2) },
-            6 => Step::Unmap { at, count },
-            7 => Step::Unmap { at: whole, count: unit.min(blocks - whole) },
+            6 => Step::Zero { at, count, may_deallocate: true },
+            7 => Step::Zero { at: whole, count: unit.min(blocks - whole), may_deallocate: true },
             8 => match random.below(2) {
                 0 => Step::Reopen,
                 _ => Step::Kill,
@@ -149,19 +142,6 @@ fn run(format: Format, file: &Arc<CrashFile>, script: &[Step]) -> Result<Record,
                 let range = bytes(at, count);
                 disk.write_zeroes(range.start, range.end - range.start, may_deallocate).map_err(failed)?;
                 splice(&mut model, range.start, &vec![0; usize::try_from(count).unwrap_or(0) * block]);
-            }
-            Step::Unmap { at, count } => {
-                (at..at + count).for_each(|number| may_hold(number, &vec![0; block]));
-                let range = bytes(at, count);
-                disk.unmap(range.start, range.end - range.start).map_err(failed)?;
-                // Each block now reads as zero or as before: the disk says which, and has to stay with it.
-                let now = content(&*disk)?;
-                for number in at..at + count {
-                    let piece = piece_of(&now, number, block);
-                    if piece.iter().all(|b| *b == 0) {
-                        splice(&mut model, number * block as u64, piece);
-                    }
-                }
             }
             Step::Flush => {
                 disk.flush().map_err(failed)?;

@@ -108,11 +108,6 @@ impl Disk for GatedDisk {
         self.inner.write_zeroes(offset, len, may_deallocate)
     }
 
-    fn unmap(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        self.pass()?;
-        self.inner.unmap(offset, len)
-    }
-
     fn flush(&self) -> Result<(), DiskError> {
         self.inner.flush()
     }

@@ -10,6 +10,34 @@ pub enum Allocation {
     Dynamic,
 }
 
+/// How a new differencing disk tells which file its parent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentRecord {
+    /// The parent's identity.
+    pub id: uuid::Uuid,
+    /// Its path from the child's folder, with `/` between the parts.
+    pub relative: String,
+    /// Its path from the root, with `/` between the parts.
+    pub absolute: String,
+    /// When it was changed last, in seconds since 1970-01-01T00:00:00Z.
+    pub modified: u64,
+}
+
+/// What a new differencing disk shall be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildOptions {
+    /// The parent.
+    pub parent: ParentRecord,
+    /// Size of the virtual disk in bytes: the parent's.
+    pub size: u64,
+    /// Bytes of payload in a block; `None`: 2 MiB.
+    pub block_size: Option<u64>,
+    /// The parent's logical sector size in bytes.
+    pub logical_sector: u32,
+    /// The parent's physical sector size in bytes.
+    pub physical_sector: u32,
+}
+
 /// What a new image shall be like. What is `None` takes the default of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreateOptions {

@@ -12,7 +12,7 @@ pub struct Geometry {
     pub logical_block: u32,
     /// Physical block size in bytes: 512 or 4096, at least `logical_block`.
     pub physical_block: u32,
-    /// Bytes in one unit of allocation: the granularity that [`Disk::unmap`] can free.
+    /// Bytes in one unit of allocation: the granularity that [`Disk::write_zeroes`] can give up.
     pub allocation_unit: u32,
     /// Whether blocks can be deallocated (thin provisioning).
     pub thin: bool,
@@ -93,17 +93,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// [`DiskError::Write`], [`DiskError::NoSpace`], [`DiskError::ReadOnly`], [`DiskError::Poisoned`].
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<(), DiskError>;
 
-    /// Makes a range read as zero. With `may_deallocate` whole allocation units may give their space back.
+    /// Makes a range read as zero. With `may_deallocate` the space below it may be given back: whole allocation units to the
+    /// image, smaller parts to the host. Without it the range keeps its space where the host can do that.
     ///
     /// # Errors
     /// As [`Disk::write_at`].
     fn write_zeroes(&self, offset: u64, len: u64, may_deallocate: bool) -> Result<(), DiskError>;
-
-    /// Deallocates what it can of a range; what it deallocates reads as zero, what it does not keeps its bytes.
-    ///
-    /// # Errors
-    /// As [`Disk::write_at`].
-    fn unmap(&self, offset: u64, len: u64) -> Result<(), DiskError>;
 
     /// Returns when every write, zeroing and unmapping that returned before the call is on stable storage.
     ///
@@ -116,6 +111,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Disk::read_at`].
     fn block_status(&self, offset: u64, len: u64) -> Result<(BlockStatus, u64), DiskError>;
+
+    /// How many files the disk consists of: one, and its parents.
+    fn chain_depth(&self) -> usize {
+        1
+    }
 
     /// Flushes and leaves the image in the state of a clean shutdown. Later operations fail.
     ///

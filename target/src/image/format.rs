@@ -11,10 +11,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use super::{
-    Access, BlockFile, CheckReport, CreateError, CreateOptions, Disk, Environment, ImageInfo, OpenError,
-    OpenErrorKind, Severity, raw, vhd, vhdx,
+    Access, BlockFile, CheckReport, ChildOptions, CreateError, CreateOptions, Disk, Environment, ImageInfo,
+    Lineage, Link, OpenError, OpenErrorKind, Severity, chain, raw, vhd, vhdx,
 };
 
 /// A format that images are served in.
@@ -28,7 +29,11 @@ pub enum Format {
     Vhdx,
 }
 
-type OpenFn = fn(Arc<dyn BlockFile>, Access, &Arc<dyn Environment>) -> Result<Arc<dyn Disk>, OpenError>;
+type OpenFn =
+    fn(Arc<dyn BlockFile>, Access, &Arc<dyn Environment>, &Lineage) -> Result<Arc<dyn Disk>, OpenError>;
+type LinkFn = fn(&Arc<dyn BlockFile>) -> Result<Option<Link>, OpenError>;
+type IdentityFn = fn(&Arc<dyn BlockFile>) -> Result<Uuid, OpenError>;
+type CreateChildFn = fn(&dyn BlockFile, &ChildOptions, &dyn Environment) -> Result<(), CreateError>;
 type CreateFn = fn(&dyn BlockFile, &CreateOptions, &dyn Environment) -> Result<(), CreateError>;
 type InspectFn = fn(&Arc<dyn BlockFile>) -> Result<ImageInfo, OpenError>;
 type CheckFn = fn(&Arc<dyn BlockFile>, bool, &Arc<dyn Environment>) -> Result<CheckReport, OpenError>;
@@ -39,8 +44,16 @@ struct Row {
     extensions: &'static [&'static str],
     open: OpenFn,
     create: CreateFn,
+    /// What differencing disks need; `None` for a format without them.
+    chain: Option<ChainRow>,
     inspect: InspectFn,
     check: CheckFn,
+}
+
+struct ChainRow {
+    link: LinkFn,
+    identity: IdentityFn,
+    create_child: CreateChildFn,
 }
 
 static RAW: Row = Row {
@@ -49,6 +62,7 @@ static RAW: Row = Row {
     extensions: &["raw", "img", "bin", "iso"],
     open: raw::open,
     create: raw::create,
+    chain: None,
     inspect: raw::inspect,
     check: raw::check,
 };
@@ -58,6 +72,7 @@ static VHD: Row = Row {
     extensions: &["vhd", "avhd", "vpc"],
     open: vhd::open,
     create: vhd::create,
+    chain: Some(ChainRow { link: vhd::link, identity: vhd::identity, create_child: vhd::create_child }),
     inspect: vhd::inspect,
     check: vhd::check,
 };
@@ -67,6 +82,7 @@ static VHDX: Row = Row {
     extensions: &["vhdx", "avhdx"],
     open: vhdx::open,
     create: vhdx::create,
+    chain: Some(ChainRow { link: vhdx::link, identity: vhdx::identity, create_child: vhdx::create_child }),
     inspect: vhdx::inspect,
     check: vhdx::check,
 };
@@ -96,17 +112,71 @@ impl Format {
         Self::ALL.into_iter().find(|f| f.row().extensions.iter().any(|e| e.eq_ignore_ascii_case(extension)))
     }
 
-    /// Opens `file` as this format.
+    /// Opens `file` as this format. A differencing disk is refused: it needs [`Format::open_in`].
     ///
     /// # Errors
-    /// [`OpenError`] when the file is not of this format, damaged, or of a kind that is not served.
+    /// As [`Format::open_in`].
     pub fn open(
         self,
         file: Arc<dyn BlockFile>,
         access: Access,
         env: &Arc<dyn Environment>,
     ) -> Result<Arc<dyn Disk>, OpenError> {
-        (self.row().open)(file, access, env)
+        self.open_in(file, access, env, &Lineage::none())
+    }
+
+    /// Opens `file` as this format, with its parents from `lineage`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file is not of this format, damaged, of a kind that is not served, or a parent cannot be opened.
+    pub fn open_in(
+        self,
+        file: Arc<dyn BlockFile>,
+        access: Access,
+        env: &Arc<dyn Environment>,
+        lineage: &Lineage,
+    ) -> Result<Arc<dyn Disk>, OpenError> {
+        (self.row().open)(file, access, env, lineage)
+    }
+
+    /// What `file` says of its parent, if it has one.
+    ///
+    /// # Errors
+    /// [`OpenError`] when too little of the file makes sense to tell.
+    pub fn link(self, file: &Arc<dyn BlockFile>) -> Result<Option<Link>, OpenError> {
+        self.row().chain.as_ref().map_or(Ok(None), |chain| (chain.link)(file))
+    }
+
+    /// The identity by which children know `file`. It changes with the content, where the format has that.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the format has none, or too little of the file makes sense.
+    pub fn identity(self, file: &Arc<dyn BlockFile>) -> Result<Uuid, OpenError> {
+        match &self.row().chain {
+            Some(chain) => (chain.identity)(file),
+            None => Err(OpenError::unsupported(self, "parent", "this format has no differencing disks")),
+        }
+    }
+
+    /// Lays a new differencing disk into the empty `file` and makes it durable.
+    ///
+    /// # Errors
+    /// As [`Format::create`].
+    pub fn create_child(
+        self,
+        file: &dyn BlockFile,
+        options: &ChildOptions,
+        env: &dyn Environment,
+    ) -> Result<(), CreateError> {
+        match &self.row().chain {
+            Some(chain) => (chain.create_child)(file, options, env),
+            None => Err(CreateError::option(
+                self,
+                "parent",
+                &options.parent.relative,
+                "this format has no differencing disks",
+            )),
+        }
     }
 
     /// Lays a new image into the empty `file` and makes it durable.
@@ -149,6 +219,24 @@ impl Format {
             }
             other => other,
         }
+    }
+}
+
+impl Format {
+    /// As [`Format::check`], and the ancestors that `lineage` finds, none of which is changed.
+    ///
+    /// # Errors
+    /// As [`Format::check`].
+    pub fn check_in(
+        self,
+        file: &Arc<dyn BlockFile>,
+        repair: bool,
+        env: &Arc<dyn Environment>,
+        lineage: &Lineage,
+    ) -> Result<CheckReport, OpenError> {
+        let mut report = self.check(file, repair, env)?;
+        chain::check(self, file, lineage, env, &mut report)?;
+        Ok(report)
     }
 }
 

@@ -4,6 +4,7 @@
 //! four functions of the table in `format`.
 
 pub mod block_file;
+pub mod chain;
 pub mod copy;
 pub mod create_options;
 pub mod disk;
@@ -20,7 +21,8 @@ pub mod vhd;
 pub mod vhdx;
 
 pub use block_file::BlockFile;
-pub use create_options::{Allocation, CreateOptions};
+pub use chain::{FileKey, Lineage, Link, ParentFile, ParentSource};
+pub use create_options::{Allocation, ChildOptions, CreateOptions, ParentRecord};
 pub use disk::{BlockStatus, Disk, DiskError, Geometry};
 pub use environment::{Access, Environment};
 pub use error::{CreateError, OpenError, OpenErrorKind};

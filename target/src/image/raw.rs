@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Health;
 use super::{
     Access, Allocation, BlockFile, BlockStatus, CheckReport, CreateError, CreateOptions, Disk, DiskError,
-    Environment, FlushGate, Format, Geometry, ImageInfo, OpenError, Severity,
+    Environment, FlushGate, Format, Geometry, ImageInfo, Lineage, OpenError, Severity,
 };
 
 /// What file systems and devices allocate in at best; smaller pieces are zeroed, not freed.
@@ -22,6 +22,7 @@ pub fn open(
     file: Arc<dyn BlockFile>,
     access: Access,
     _env: &Arc<dyn Environment>,
+    _lineage: &Lineage,
 ) -> Result<Arc<dyn Disk>, OpenError> {
     open_with_blocks(file, access, 512)
 }
@@ -197,10 +198,6 @@ impl Disk for RawDisk {
         .map_err(DiskError::of_write)
     }
 
-    fn unmap(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        if self.geometry.thin { self.write_zeroes(offset, len, true) } else { self.health.writable() }
-    }
-
     fn flush(&self) -> Result<(), DiskError> {
         if self.health.access() == Access::ReadOnly {
             return self.health.readable();
@@ -265,7 +262,7 @@ mod tests {
         assert_eq!(disk.block_status(0, 1 << 20).unwrap(), (BlockStatus::Deallocated, 16384));
         assert_eq!(disk.block_status(16384, 1 << 20).unwrap(), (BlockStatus::Mapped, 4096));
         assert_eq!(disk.block_status(16384, 512).unwrap(), (BlockStatus::Mapped, 512));
-        disk.unmap(16384, 4096).unwrap();
+        disk.write_zeroes(16384, 4096, true).unwrap();
         assert_eq!(disk.block_status(0, 1 << 20).unwrap(), (BlockStatus::Deallocated, 1 << 20));
     }
 
@@ -274,7 +271,7 @@ mod tests {
         let file = Arc::new(MemoryFile::with_len(4096));
         let read_only = open_with_blocks(Arc::clone(&file) as _, Access::ReadOnly, 512).unwrap();
         assert!(matches!(read_only.write_at(&[IoSlice::new(&[1; 512])], 0), Err(DiskError::ReadOnly)));
-        assert!(matches!(read_only.unmap(0, 512), Err(DiskError::ReadOnly)));
+        assert!(matches!(read_only.write_zeroes(0, 512, true), Err(DiskError::ReadOnly)));
         read_only.flush().unwrap();
         let disk = open_with_blocks(file, Access::ReadWrite, 512).unwrap();
         disk.close().unwrap();

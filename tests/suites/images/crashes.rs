@@ -90,7 +90,7 @@ fn a_vhd_that_fills_a_bitmap_before_its_payload_is_durable_is_found_out() {
 const RECYCLING: [Step; 10] = [
     Step::Write { at: 0, count: 24 },
     Step::Flush,
-    Step::Unmap { at: 0, count: 8 },
+    Step::Zero { at: 0, count: 8, may_deallocate: true },
     Step::Flush,
     Step::Write { at: 33, count: 2 },
     Step::Write { at: 41, count: 1 },

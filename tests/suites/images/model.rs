@@ -45,22 +45,16 @@ impl Owner {
                 held.fill(0);
             }
             6 => {
-                // Less than a unit: as it was, or zero.
-                disk.unmap(offset, block as u64).unwrap();
-                let now = read(disk, offset, block);
-                assert!(now == *held || now.iter().all(|b| *b == 0));
-                *held = now;
+                // Less than a unit, which gives space to the host where it can.
+                disk.write_zeroes(offset, block as u64, true).unwrap();
+                held.fill(0);
             }
             7 => {
                 let unit = u64::from(geometry.allocation_unit);
                 let start = offset / unit * unit;
                 if start >= geometry.size / 2 {
                     let end = (start + unit).min(geometry.size);
-                    if geometry.thin && self.random.one_in(2) {
-                        disk.unmap(start, end - start).unwrap();
-                    } else {
-                        disk.write_zeroes(start, end - start, true).unwrap();
-                    }
+                    disk.write_zeroes(start, end - start, true).unwrap();
                     for (at, held) in &mut self.model {
                         if (start..end).contains(&(*at * block as u64)) {
                             *held = read(disk, *at * block as u64, block);

@@ -358,7 +358,7 @@ fn a_write_syncs_nothing_and_a_flush_twice_at_most() {
     }
     disk.flush().unwrap();
     assert_eq!(file.take_syncs(), 1, "without");
-    disk.unmap(0, 8192).unwrap();
+    disk.write_zeroes(0, 8192, true).unwrap();
     disk.flush().unwrap();
     assert_eq!(file.take_syncs(), 1, "with freed blocks");
 }
@@ -408,7 +408,7 @@ fn after_a_failed_sync_nothing_is_written_any_more_but_reads_go_on() {
     file.heal();
     assert!(matches!(disk.flush(), Err(DiskError::Poisoned)), "a second sync could lie");
     assert!(matches!(disk.write_at(&[IoSlice::new(&[1; 512])], 0), Err(DiskError::Poisoned)));
-    assert!(matches!(disk.unmap(0, 4096), Err(DiskError::Poisoned)));
+    assert!(matches!(disk.write_zeroes(0, 4096, true), Err(DiskError::Poisoned)));
     assert_eq!(content(&*disk).unwrap()[0], 1);
     assert!(disk.close().is_err());
 }
@@ -420,9 +420,7 @@ fn an_unmapped_block_reads_as_zero_and_its_place_is_used_again_after_a_flush_onl
         write(&*disk, &[7; 4096], block * 4096);
     }
     disk.flush().unwrap();
-    disk.unmap(4096 + 512, 4096).unwrap();
-    assert!(content(&*disk).unwrap()[..4 * 4096].iter().all(|b| *b == 7), "no whole block, nothing freed");
-    disk.unmap(4096, 8192).unwrap();
+    disk.write_zeroes(4096, 8192, true).unwrap();
     let seen = content(&*disk).unwrap();
     assert!(seen[4096..12_288].iter().all(|b| *b == 0) && seen[12_288] == 7);
     assert_eq!(disk.block_status(4096, 1 << 20).unwrap(), (BlockStatus::Deallocated, 8192));
@@ -440,7 +438,7 @@ fn an_unmapped_block_reads_as_zero_and_its_place_is_used_again_after_a_flush_onl
     write(&*disk, &[9; 4096], 81_920);
     write(&*disk, &[9; 4096], 90_112);
     assert_eq!(file.len().unwrap(), len, "used again");
-    disk.unmap(40_960, 4096).unwrap();
+    disk.write_zeroes(40_960, 4096, true).unwrap();
     disk.close().unwrap();
     assert_eq!(file.len().unwrap(), len - 8192, "the last block is gone from the file");
     assert_eq!(errors_and_leaks(&file.content(), false), (0, 0));

@@ -30,6 +30,15 @@ pub(super) fn runs(bitmap: &[u8], sectors: Range<u64>) -> impl Iterator<Item = (
     })
 }
 
+/// Sets the bits of `sectors`; what the bitmap does not have is left out.
+pub(super) fn set(bitmap: &mut [u8], sectors: Range<u64>) {
+    for sector in sectors {
+        if let Some(byte) = usize::try_from(sector / 8).ok().and_then(|i| bitmap.get_mut(i)) {
+            *byte |= 0x80 >> (sector % 8);
+        }
+    }
+}
+
 /// Whether the bits of the first `sectors` sectors are all set.
 pub(super) fn is_full(bitmap: &[u8], sectors: u64) -> bool {
     runs(bitmap, 0..sectors).all(|(_, set)| set)
@@ -52,6 +61,10 @@ mod tests {
         let found: Vec<_> = runs(&bitmap, 1..16).collect();
         assert_eq!(found, [(1..2, false), (2..3, true), (3..15, false), (15..16, true)]);
         assert!(!is_full(&bitmap, 16) && is_full(&bitmap, 1) && is_full(&[0xff, 0xf0], 12));
+        let mut bits = [0; 2];
+        set(&mut bits, 1..2);
+        set(&mut bits, 7..100);
+        assert_eq!(bits, [0b0100_0001, 0xff]);
         assert!(!is_full(&[0xff], 9), "a bitmap that ends early is not full");
     }
 }

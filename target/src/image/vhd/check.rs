@@ -6,8 +6,8 @@ use super::bitmap;
 use super::fixed;
 use super::footer::Kind;
 use super::layout::{Found, Layout, Place, UNALLOCATED, find_footer};
-use super::{open, parent_needed};
-use crate::image::{Access, BlockFile, CheckReport, Environment, Format, ImageInfo, OpenError, Severity};
+use super::tidy;
+use crate::image::{BlockFile, CheckReport, Format, ImageInfo, OpenError, Severity};
 
 /// Describes the file.
 pub(super) fn inspect(file: &dyn BlockFile) -> Result<ImageInfo, OpenError> {
@@ -50,36 +50,33 @@ pub(super) fn inspect(file: &dyn BlockFile) -> Result<ImageInfo, OpenError> {
     Ok(info)
 }
 
-/// Checks the file, and with `repair` opens it for writing, which puts in order what can be put in order.
-pub(super) fn check(
-    file: &Arc<dyn BlockFile>,
-    repair: bool,
-    env: &Arc<dyn Environment>,
-) -> Result<CheckReport, OpenError> {
+/// Checks the file, and with `repair` does what a writable open does: puts footers and end in order.
+pub(super) fn check(file: &Arc<dyn BlockFile>, repair: bool) -> Result<CheckReport, OpenError> {
     let found = find_footer(&**file)?;
     let kind = found.footer.kind()?;
     let mut report = CheckReport::default();
     let mut notes = footer_oddities(&found, kind);
     match kind {
-        Kind::Differencing => return Err(parent_needed(&**file, &found)),
         Kind::Fixed => {
             let behind = found.body_end().saturating_sub(fixed::size(&found)?);
             if behind > 0 {
                 report.found(Severity::Leak, format!("{behind} bytes between the disk's end and the footer"));
             }
         }
-        Kind::Dynamic => {
+        Kind::Dynamic | Kind::Differencing => {
             let layout = Layout::load(&**file, &found)?;
             for fault in &layout.survey.faults {
                 report.found(Severity::Error, fault.clone());
             }
             report.errors = report.errors.max(layout.survey.fault_count);
             if layout.survey.fault_count == 0 {
-                partial_blocks(&**file, &layout, &mut notes)?;
+                if kind == Kind::Dynamic {
+                    partial_blocks(&**file, &layout, &mut notes)?;
+                }
                 let repairable = repair && !found.footer.has_saved_state();
                 let mut unused = layout.survey.unused;
                 if repairable && (!notes.is_empty() || unused > 0) {
-                    unused = put_in_order(file, env, &mut report, unused)?;
+                    unused = put_in_order(&**file, &found, &layout, &mut report)?;
                 }
                 if unused > 0 {
                     report.found(Severity::Leak, format!("{unused} bytes that no block uses"));
@@ -93,17 +90,16 @@ pub(super) fn check(
     Ok(report)
 }
 
-/// A writable open and a clean close. Answers how many unused bytes are left, between blocks.
+/// What a writable open does. Answers how many unused bytes are left, between blocks.
 fn put_in_order(
-    file: &Arc<dyn BlockFile>,
-    env: &Arc<dyn Environment>,
+    file: &dyn BlockFile,
+    found: &Found,
+    layout: &Layout,
     report: &mut CheckReport,
-    unused: u64,
 ) -> Result<u64, OpenError> {
-    let disk = open(Arc::clone(file), Access::ReadWrite, env)?;
-    disk.close().map_err(|e| OpenError::damaged(Format::Vhd, "file", e.to_string()))?;
-    let found = find_footer(&**file)?;
-    let left = Layout::load(&**file, &found)?.survey.unused;
+    tidy(file, found, layout)?;
+    let unused = layout.survey.unused;
+    let left = Layout::load(file, &find_footer(file)?)?.survey.unused;
     if left < unused {
         report
             .repaired(Severity::Leak, format!("{} bytes behind the last block were cut off", unused - left));

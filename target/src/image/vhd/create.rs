@@ -1,11 +1,12 @@
 //! New VHD files.
 //!
 //! dynamic: footer copy at 0, header at 512, table at 1536, then blocks, and the footer. fixed: the disk and the footer.
+//! differencing: as dynamic, with the parent's names between table and blocks.
 
 use super::footer::{FOOTER_LEN, Footer, Kind};
-use super::header::Header;
+use super::header::{Header, Locator, MAX_LOCATOR_TEXT, locator_texts};
 use super::layout::Shape;
-use crate::image::{Allocation, BlockFile, CreateError, CreateOptions, Environment, Format};
+use crate::image::{Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, Format};
 use crate::limits::MAX_VHD_BLOCKS;
 
 /// 2040 GiB: what 32-bit sector numbers leave after the metadata.
@@ -84,9 +85,59 @@ fn create_dynamic(
 ) -> Result<(), CreateError> {
     let footer = Footer::new(Kind::Dynamic, shape.size, env.random_guid()?, env.unix_time());
     let header = Header::new(TABLE_AT, shape.blocks, block);
+    lay_out(file, shape, (&footer, &header), &[])?;
+    Ok(())
+}
+
+/// Lays a differencing disk into the empty `file` and makes it durable.
+pub(super) fn create_child(
+    file: &dyn BlockFile,
+    options: &ChildOptions,
+    env: &dyn Environment,
+) -> Result<(), CreateError> {
+    let refuse = |option, value: u64, rule| Err(CreateError::option(Format::Vhd, option, value, rule));
+    let block_size = options.block_size.unwrap_or(DEFAULT_BLOCK_SIZE);
+    let block = u32::try_from(block_size).ok().filter(|b| b.is_power_of_two() && BLOCK_SIZES.contains(&block_size));
+    let Some(block) = block else {
+        return refuse("block size", block_size, "it is a power of two from 4096 to 268435456 bytes");
+    };
+    if options.size == 0 || !options.size.is_multiple_of(512) || options.size > MAX_SIZE {
+        return refuse("size", options.size, "it is a multiple of 512 bytes, at least 512 and at most 2040 GiB");
+    }
+    let shape = Shape::new(options.size, block, TABLE_AT).filter(|s| s.blocks <= MAX_VHD_BLOCKS);
+    let Some(shape) = shape.filter(all_fits) else {
+        return refuse("block size", block_size, "a disk of this size needs larger blocks");
+    };
+    let mut locators = Vec::new();
+    let mut at = TABLE_AT + table_len(&shape);
+    for (platform, text) in locator_texts(&options.parent) {
+        let Some(len) = u32::try_from(text.len()).ok().filter(|len| *len <= MAX_LOCATOR_TEXT) else {
+            return Err(CreateError::option(Format::Vhd, "parent", &options.parent.absolute, "the path is too long"));
+        };
+        locators.push((Locator { platform, len, offset: at }, text));
+        at += u64::from(len).next_multiple_of(512);
+    }
+    let footer = Footer::new(Kind::Differencing, options.size, env.random_guid()?, env.unix_time());
+    let table: Vec<Locator> = locators.iter().map(|(locator, _)| *locator).collect();
+    let header = Header::new_child((TABLE_AT, shape.blocks, block), &options.parent, &table);
+    lay_out(file, &shape, (&footer, &header), &locators)?;
+    Ok(())
+}
+
+/// Writes everything but blocks; the copy of the footer at the start comes last.
+fn lay_out(
+    file: &dyn BlockFile,
+    shape: &Shape,
+    (footer, header): (&Footer, &Header),
+    locators: &[(Locator, Vec<u8>)],
+) -> std::io::Result<()> {
     let table_end = TABLE_AT + table_len(shape);
-    let len = Shape::file_len(table_end);
+    let end = locators.last().map_or(table_end, |(l, _)| l.offset + u64::from(l.len));
+    let len = Shape::file_len(end);
     file.set_len(len)?;
+    for (locator, text) in locators {
+        file.write_all_at(text, locator.offset)?;
+    }
     let ones = [0xff; 64 * 1024];
     let mut at = TABLE_AT;
     while at < table_end {
@@ -97,6 +148,5 @@ fn create_dynamic(
     file.write_all_at(header.bytes(), HEADER_AT)?;
     file.write_all_at(footer.bytes(), len - FOOTER_LEN as u64)?;
     file.write_all_at(footer.bytes(), 0)?;
-    file.sync_data()?;
-    Ok(())
+    file.sync_data()
 }

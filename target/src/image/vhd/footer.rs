@@ -28,6 +28,11 @@ const FIXED_OFFSET: u64 = u64::MAX;
 /// 2000-01-01T00:00:00Z in seconds since 1970.
 const EPOCH: u64 = 946_684_800;
 
+/// A time as VHD files have it, from seconds since 1970.
+pub(super) fn seconds_since_2000(unix_time: u64) -> u32 {
+    u32::try_from(unix_time.saturating_sub(EPOCH)).unwrap_or(u32::MAX)
+}
+
 /// What kind of disk a footer describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -69,7 +74,7 @@ impl Footer {
             Kind::Dynamic => (3, 512),
             Kind::Differencing => (4, 512),
         };
-        let seconds = u32::try_from(unix_time.saturating_sub(EPOCH)).unwrap_or(u32::MAX);
+        let seconds = seconds_since_2000(unix_time);
         put(&mut bytes, 0, COOKIE);
         put(&mut bytes, 8, &2u32.to_be_bytes());
         put(&mut bytes, 12, &0x0001_0000u32.to_be_bytes());

@@ -10,7 +10,8 @@
 use uuid::Uuid;
 
 use super::bytes::{be16, be32, be64, checksum, field, put};
-use crate::image::{BlockFile, Format, OpenError, ParentInfo};
+use super::footer::seconds_since_2000;
+use crate::image::{BlockFile, Format, OpenError, ParentInfo, ParentRecord};
 
 /// Bytes of the header.
 pub(super) const HEADER_LEN: usize = 1024;
@@ -19,8 +20,10 @@ const COOKIE: &[u8; 8] = b"cxsparse";
 const CHECKSUM_AT: usize = 36;
 const LOCATORS: std::ops::Range<usize> = 576..768;
 const LOCATOR_LEN: usize = 24;
+/// What locators are read, the best first. `Mac ` is a binary alias that says nothing here.
+const PLATFORMS: [&[u8; 4]; 5] = [b"W2ru", b"Wi2r", b"W2ku", b"Wi2k", b"MacX"];
 /// Longest locator text that is read: Windows' longest path is 32767 characters.
-const MAX_LOCATOR_TEXT: u64 = 65_536;
+pub(super) const MAX_LOCATOR_TEXT: u32 = 65_536;
 /// Largest block size: four times what any program is known to write.
 const MAX_BLOCK_SIZE: u32 = 1 << 28;
 
@@ -74,16 +77,48 @@ impl Header {
 
     /// A header for a new dynamic disk.
     pub(super) fn new(table_offset: u64, entries: u32, block_size: u32) -> Self {
-        let mut bytes = [0; HEADER_LEN];
-        put(&mut bytes, 0, COOKIE);
-        put(&mut bytes, 8, &u64::MAX.to_be_bytes());
-        put(&mut bytes, 16, &table_offset.to_be_bytes());
-        put(&mut bytes, 24, &0x0001_0000u32.to_be_bytes());
-        put(&mut bytes, 28, &entries.to_be_bytes());
-        put(&mut bytes, 32, &block_size.to_be_bytes());
-        let sum = checksum(&bytes, CHECKSUM_AT);
-        put(&mut bytes, CHECKSUM_AT, &sum.to_be_bytes());
-        Self { bytes }
+        let mut header = Self { bytes: [0; HEADER_LEN] };
+        header.fill(table_offset, entries, block_size);
+        header.seal();
+        header
+    }
+
+    /// A header for a new differencing disk. `locators` are written where they say.
+    pub(super) fn new_child(
+        (table_offset, entries, block_size): (u64, u32, u32),
+        parent: &ParentRecord,
+        locators: &[Locator],
+    ) -> Self {
+        let mut header = Self::new(table_offset, entries, block_size);
+        let bytes = &mut header.bytes;
+        put(bytes, 40, parent.id.as_bytes());
+        put(bytes, 56, &seconds_since_2000(parent.modified).to_be_bytes());
+        let name = parent.absolute.rsplit('/').next().unwrap_or_default();
+        let name: Vec<u8> = name.encode_utf16().take(255).flat_map(u16::to_be_bytes).collect();
+        put(bytes, 64, &name);
+        for (locator, at) in locators.iter().zip(LOCATORS.step_by(LOCATOR_LEN)) {
+            put(bytes, at, &locator.platform);
+            put(bytes, at + 4, &locator.len.next_multiple_of(512).to_be_bytes());
+            put(bytes, at + 8, &locator.len.to_be_bytes());
+            put(bytes, at + 16, &locator.offset.to_be_bytes());
+        }
+        header.seal();
+        header
+    }
+
+    fn fill(&mut self, table_offset: u64, entries: u32, block_size: u32) {
+        let bytes = &mut self.bytes;
+        put(bytes, 0, COOKIE);
+        put(bytes, 8, &u64::MAX.to_be_bytes());
+        put(bytes, 16, &table_offset.to_be_bytes());
+        put(bytes, 24, &0x0001_0000u32.to_be_bytes());
+        put(bytes, 28, &entries.to_be_bytes());
+        put(bytes, 32, &block_size.to_be_bytes());
+    }
+
+    fn seal(&mut self) {
+        let sum = checksum(&self.bytes, CHECKSUM_AT);
+        put(&mut self.bytes, CHECKSUM_AT, &sum.to_be_bytes());
     }
 
     pub(super) fn bytes(&self) -> &[u8; HEADER_LEN] {
@@ -114,10 +149,22 @@ impl Header {
             .filter(|l| l.platform != [0; 4])
     }
 
-    /// What a differencing disk tells about its parent: the relative name first, the name in the header last.
-    pub(super) fn parent(&self, file: &dyn BlockFile) -> ParentInfo {
-        let mut locators: Vec<Locator> = self.locators().collect();
-        locators.sort_by_key(|l| &l.platform != b"W2ru");
+    /// The identity that the parent of a differencing disk must have.
+    pub(super) fn parent_id(&self) -> Uuid {
+        Uuid::from_bytes(field(&self.bytes, 40))
+    }
+
+    /// Puts another parent's identity in.
+    pub(super) fn set_parent_id(&mut self, id: Uuid) {
+        put(&mut self.bytes, 40, id.as_bytes());
+        self.seal();
+    }
+
+    /// The names of the parent: relative ones first, then absolute ones, the bare name in the header last.
+    pub(super) fn parent_names(&self, file: &dyn BlockFile) -> Vec<String> {
+        let rank = |l: &Locator| PLATFORMS.iter().position(|p| *p == &l.platform);
+        let mut locators: Vec<Locator> = self.locators().filter(|l| rank(l).is_some()).collect();
+        locators.sort_by_key(rank);
         let mut names: Vec<String> = locators.iter().filter_map(|l| l.read(file)).collect();
         let in_header: Vec<u8> = self
             .bytes
@@ -130,21 +177,76 @@ impl Header {
         names.push(utf16(&in_header));
         names.retain(|name| !name.is_empty());
         names.dedup();
-        ParentInfo { id: Some(Uuid::from_bytes(field(&self.bytes, 40)).to_string()), names }
+        names
+    }
+
+    /// What a differencing disk tells about its parent.
+    pub(super) fn parent(&self, file: &dyn BlockFile) -> ParentInfo {
+        ParentInfo { id: Some(self.parent_id().to_string()), names: self.parent_names(file) }
     }
 }
 
 impl Locator {
     fn read(&self, file: &dyn BlockFile) -> Option<String> {
-        let len = u64::from(self.len).min(MAX_LOCATOR_TEXT);
+        let len = self.len.min(MAX_LOCATOR_TEXT);
         let mut text = vec![0; usize::try_from(len).ok()?];
         file.read_exact_at(&mut text, self.offset).ok()?;
         match &self.platform {
-            b"MacX" => Some(String::from_utf8_lossy(&text).into_owned()),
+            b"MacX" => Some(path_of_url(&text)),
             b"W2ku" | b"W2ru" => Some(utf16(&text)),
+            b"Wi2k" | b"Wi2r" => Some(String::from_utf8_lossy(text.split(|b| *b == 0).next()?).into_owned()),
             _ => None,
         }
     }
+}
+
+/// The texts of the locators that name `parent`, by platform, the best first: Windows' relative and absolute path, and a
+/// URL as on the Macintosh, in which a path of this host has its own form.
+pub(super) fn locator_texts(parent: &ParentRecord) -> [([u8; 4], Vec<u8>); 3] {
+    let windows = |path: &str| path.replace('/', "\\").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let relative = if parent.relative.starts_with("..") {
+        parent.relative.clone()
+    } else {
+        format!("./{}", parent.relative)
+    };
+    [
+        (*b"W2ru", windows(&relative)),
+        (*b"W2ku", windows(&parent.absolute)),
+        (*b"MacX", url_of_path(&parent.absolute).into_bytes()),
+    ]
+}
+
+fn url_of_path(path: &str) -> String {
+    let mut url = "file://".to_owned();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    url
+}
+
+/// The path of a `file:` URL (RFC 8089); what is no such URL is taken as a path.
+fn path_of_url(url: &[u8]) -> String {
+    let rest = url.strip_prefix(b"file://").map(|rest| rest.strip_prefix(b"localhost").unwrap_or(rest));
+    let mut rest = rest.unwrap_or(url).split(|b| *b == 0).next().unwrap_or_default();
+    let mut path = Vec::with_capacity(rest.len());
+    while let Some((byte, later)) = rest.split_first() {
+        let digits = later.get(..2).and_then(|d| std::str::from_utf8(d).ok());
+        match digits.and_then(|d| u8::from_str_radix(d, 16).ok()).filter(|_| *byte == b'%') {
+            Some(decoded) => {
+                path.push(decoded);
+                rest = later.get(2..).unwrap_or_default();
+            }
+            None => {
+                path.push(*byte);
+                rest = later;
+            }
+        }
+    }
+    String::from_utf8_lossy(&path).into_owned()
 }
 
 /// Text in UTF-16LE up to the first NUL.

@@ -3,32 +3,36 @@
 //! ```text
 //! fixed    [data][footer]
 //! dynamic  [footer copy][header][block table] [bitmap][payload] [bitmap][payload] ... [footer]
+//! differencing: as dynamic, with the names of the parent between table and blocks
 //! ```
 //! Big-endian, 512-byte sectors, at most 2040 GiB. A file is opened by the footer at its end, or when that is missing or
 //! damaged by the copy at the start of a dynamic one; a writable open puts the footer back. Everything the metadata
 //! points at is checked before the first byte is served (`layout`); the order of writes is in `dynamic`.
 //!
-//! Not here: differencing disks (refused with their parent's name), resizing, the saved state of virtual machines.
+//! Not here: the saved state of virtual machines.
 
 mod bitmap;
+mod bits;
 mod bytes;
 mod check;
 mod create;
 mod dynamic;
 mod fixed;
+mod flush;
 mod footer;
 mod geometry;
 mod header;
 mod layout;
 mod space;
 mod table;
+mod write;
 
 use std::io;
 use std::sync::Arc;
 
 use super::{
-    Access, BlockFile, CheckReport, CreateError, CreateOptions, Disk, Environment, Format, ImageInfo,
-    OpenError, OpenErrorKind,
+    Access, BlockFile, CheckReport, ChildOptions, CreateError, CreateOptions, Disk, Environment, Format,
+    ImageInfo, Lineage, Link, OpenError, OpenErrorKind,
 };
 use dynamic::DynamicDisk;
 use footer::Kind;
@@ -38,11 +42,12 @@ use space::Space;
 /// Opens a VHD file.
 ///
 /// # Errors
-/// [`OpenError`] when the file is damaged, is a differencing disk, may not be written, or the host fails.
+/// [`OpenError`] when the file is damaged, has a parent that does not open, may not be written, or the host fails.
 pub fn open(
     file: Arc<dyn BlockFile>,
     access: Access,
-    _env: &Arc<dyn Environment>,
+    env: &Arc<dyn Environment>,
+    lineage: &Lineage,
 ) -> Result<Arc<dyn Disk>, OpenError> {
     if access == Access::ReadWrite {
         // What a killed process left in the host's cache must not reach the disk later than what we base on it.
@@ -60,24 +65,73 @@ pub fn open(
     }
     match found.footer.kind()? {
         Kind::Fixed => fixed::open(file, &found, access),
-        Kind::Dynamic => open_dynamic(file, &found, access),
-        Kind::Differencing => Err(parent_needed(&*file, &found)),
+        Kind::Dynamic | Kind::Differencing => open_dynamic(file, &found, access, (env, lineage)),
     }
 }
 
-fn open_dynamic(file: Arc<dyn BlockFile>, found: &Found, access: Access) -> Result<Arc<dyn Disk>, OpenError> {
+fn open_dynamic(
+    file: Arc<dyn BlockFile>,
+    found: &Found,
+    access: Access,
+    (env, lineage): (&Arc<dyn Environment>, &Lineage),
+) -> Result<Arc<dyn Disk>, OpenError> {
     let layout = Layout::load(&*file, found)?;
     layout.require_sound()?;
+    let backing = match link_of(&*file, found, &layout)? {
+        Some(link) => Some(lineage.open_parent(&link, env)?),
+        None => None,
+    };
+    let len = match access {
+        Access::ReadWrite => tidy(&*file, found, &layout)?,
+        Access::ReadOnly => found.len,
+    };
     let (shape, end) = (layout.shape, layout.survey.end);
-    let mut len = found.len;
-    if access == Access::ReadWrite {
-        if found.place != Place::End || !shape.is_trimmed(end, len) {
-            len = Shape::file_len(end);
-        }
-        put_in_order(&*file, found, len).map_err(|e| OpenError::io(Format::Vhd, "footer", e))?;
-    }
     let space = Space::new(shape, found.footer.clone(), end, len, &layout.survey.gaps);
-    Ok(Arc::new(DynamicDisk::new(file, layout, space, access)))
+    Ok(Arc::new(DynamicDisk::new(file, layout, space, access, backing)))
+}
+
+/// Puts the ends of a sound file in order, see [`put_in_order`]. Answers its length.
+fn tidy(file: &dyn BlockFile, found: &Found, layout: &Layout) -> Result<u64, OpenError> {
+    let mut len = found.len;
+    if found.place != Place::End || !layout.shape.is_trimmed(layout.survey.end, len) {
+        len = Shape::file_len(layout.survey.end);
+    }
+    put_in_order(file, found, len).map_err(|e| OpenError::io(Format::Vhd, "footer", e))?;
+    Ok(len)
+}
+
+/// What a differencing disk says of its parent; `None` for any other disk.
+fn link_of(file: &dyn BlockFile, found: &Found, layout: &Layout) -> Result<Option<Link>, OpenError> {
+    if found.footer.kind()? != Kind::Differencing {
+        return Ok(None);
+    }
+    Ok(Some(Link {
+        format: Format::Vhd,
+        names: layout.header.parent_names(file),
+        ids: vec![layout.header.parent_id()],
+        size: layout.shape.size,
+        logical_block: 512,
+    }))
+}
+
+/// What the file says of its parent, if it has one.
+///
+/// # Errors
+/// [`OpenError`] when footer or header make no sense.
+pub fn link(file: &Arc<dyn BlockFile>) -> Result<Option<Link>, OpenError> {
+    let found = find_footer(&**file)?;
+    match found.footer.kind()? {
+        Kind::Differencing => link_of(&**file, &found, &Layout::load(&**file, &found)?),
+        Kind::Fixed | Kind::Dynamic => Ok(None),
+    }
+}
+
+/// The identity by which children know the file: the footer's unique id.
+///
+/// # Errors
+/// [`OpenError`] when there is no good footer.
+pub fn identity(file: &Arc<dyn BlockFile>) -> Result<uuid::Uuid, OpenError> {
+    Ok(find_footer(&**file)?.footer.unique_id())
 }
 
 /// Makes the file end with a footer close behind the last block, so that the payload of all new blocks is a hole. What lies
@@ -96,21 +150,6 @@ fn put_in_order(file: &dyn BlockFile, found: &Found, len: u64) -> io::Result<()>
     Ok(())
 }
 
-fn parent_needed(file: &dyn BlockFile, found: &Found) -> OpenError {
-    let names = match Layout::load(file, found) {
-        Ok(layout) => layout.header.parent(file).names.join(" or "),
-        Err(e) => return e,
-    };
-    let parent = if names.is_empty() { "without a name".to_owned() } else { names };
-    OpenError::new(
-        OpenErrorKind::ParentNeeded,
-        Some(Format::Vhd),
-        "parent",
-        format!("{parent} is needed; differencing disks are not served yet"),
-    )
-    .advise("merge it into its parent first (Merge-VHD), and serve the result")
-}
-
 /// Lays a new VHD image into an empty file and makes it durable.
 ///
 /// # Errors
@@ -121,6 +160,18 @@ pub fn create(
     env: &dyn Environment,
 ) -> Result<(), CreateError> {
     create::create(file, options, env)
+}
+
+/// Lays a new differencing disk into an empty file and makes it durable.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_child(
+    file: &dyn BlockFile,
+    options: &ChildOptions,
+    env: &dyn Environment,
+) -> Result<(), CreateError> {
+    create::create_child(file, options, env)
 }
 
 /// Describes a VHD file without changing it, a differencing one too.
@@ -134,13 +185,13 @@ pub fn inspect(file: &Arc<dyn BlockFile>) -> Result<ImageInfo, OpenError> {
 /// Checks a VHD file; with `repair`, puts the footers back and cuts off what nothing refers to at the end.
 ///
 /// # Errors
-/// [`OpenError`] when the host fails, the file is a differencing disk, or too damaged to look at its blocks.
+/// [`OpenError`] when the host fails, or the file is too damaged to look at its blocks.
 pub fn check(
     file: &Arc<dyn BlockFile>,
     repair: bool,
-    env: &Arc<dyn Environment>,
+    _env: &Arc<dyn Environment>,
 ) -> Result<CheckReport, OpenError> {
-    check::check(file, repair, env)
+    check::check(file, repair)
 }
 
 /// Whether the file has a footer's mark, at its end or as a copy at its start.

@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use super::bits::{Bitmaps, DirtyBits};
 use super::footer::Footer;
 use super::layout::Shape;
 use crate::image::{BlockFile, DiskError};
@@ -28,8 +29,8 @@ pub(super) struct Slot {
 pub(super) struct Batch {
     /// Blocks whose table entry changed: ascending, each once, with the entry to write.
     pub(super) entries: Vec<(u32, u32)>,
-    /// Where blocks start whose bitmap is to be filled.
-    pub(super) bitmaps: Vec<u64>,
+    /// Bitmaps that changed: where the block starts, and the bits.
+    pub(super) bitmaps: Vec<DirtyBits>,
     /// Where blocks started that have no entry any more.
     pub(super) freed: Vec<u64>,
 }
@@ -46,8 +47,6 @@ pub(super) struct Space {
     free: Vec<Slot>,
     /// Blocks whose entry changed since the last batch, in any order, some more than once.
     pub(super) changed: Vec<u32>,
-    /// See [`Batch::bitmaps`].
-    pub(super) bitmaps: Vec<u64>,
     /// See [`Batch::freed`].
     pub(super) freed: Vec<u64>,
 }
@@ -62,7 +61,6 @@ impl Space {
             len,
             free: Vec::new(),
             changed: Vec::new(),
-            bitmaps: Vec::new(),
             freed: Vec::new(),
         };
         for gap in gaps.iter().rev() {
@@ -110,25 +108,26 @@ impl Space {
 
     /// How much the next flush has to write.
     pub(super) fn waiting(&self) -> usize {
-        self.changed.len().max(self.bitmaps.len())
+        self.changed.len()
     }
 
     /// Takes what the next flush has to write. `entry` tells the table's entry of a block.
-    pub(super) fn take_batch(&mut self, entry: impl Fn(u32) -> u32) -> Batch {
+    pub(super) fn take_batch(&mut self, entry: impl Fn(u32) -> u32, bits: &Bitmaps) -> Batch {
         let mut blocks = std::mem::take(&mut self.changed);
         blocks.sort_unstable();
         blocks.dedup();
         Batch {
             entries: blocks.into_iter().map(|block| (block, entry(block))).collect(),
-            bitmaps: std::mem::take(&mut self.bitmaps),
+            // After the blocks: a new block's bits are there before the block is.
+            bitmaps: bits.take_dirty(),
             freed: std::mem::take(&mut self.freed),
         }
     }
 
     /// Puts a batch back that could not be written, for the next flush.
-    pub(super) fn put_back(&mut self, batch: Batch) {
+    pub(super) fn put_back(&mut self, batch: Batch, bits: &Bitmaps) {
         self.changed.extend(batch.entries.iter().map(|(block, _)| *block));
-        self.bitmaps.extend(batch.bitmaps);
+        bits.put_back(&batch.bitmaps);
         self.freed.extend(batch.freed);
     }
 

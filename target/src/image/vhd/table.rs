@@ -59,6 +59,14 @@ impl Table {
         }
     }
 
+    /// As [`Table::set_fullness`], unless something is known already: that is newer than what was read.
+    pub(super) fn learn_fullness(&self, block: u32, fullness: Fullness) {
+        let code = if fullness == Fullness::Full { 1 } else { 2 };
+        if let Some(entry) = usize::try_from(block).ok().and_then(|i| self.fullness.get(i)) {
+            let _ = entry.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
     pub(super) fn set_fullness(&self, block: u32, fullness: Fullness) {
         let code = match fullness {
             Fullness::Unknown => 0,

@@ -18,6 +18,10 @@ pub(super) struct Shape {
     blocks: u64,
     /// Payload blocks in a chunk: as many as one bitmap block can speak for.
     ratio: u64,
+    /// Logical sectors of a payload block.
+    sectors: u64,
+    /// Whether the disk has a parent, and with it bitmaps.
+    differencing: bool,
 }
 
 impl Shape {
@@ -25,7 +29,48 @@ impl Shape {
     pub(super) fn new(block_size: u32, size: u64, logical_sector: u32) -> Self {
         let block_size = u64::from(block_size);
         let ratio = ((1 << 23) * u64::from(logical_sector) / block_size).max(1);
-        Self { block_size, blocks: size.div_ceil(block_size), ratio }
+        let sectors = block_size / u64::from(logical_sector.max(1));
+        Self { block_size, blocks: size.div_ceil(block_size), ratio, sectors, differencing: false }
+    }
+
+    /// The same for a disk with a parent.
+    pub(super) fn with_bitmaps(self) -> Self {
+        Self { differencing: true, ..self }
+    }
+
+    /// Whether the disk has a parent.
+    pub(super) fn is_differencing(self) -> bool {
+        self.differencing
+    }
+
+    /// Index of the entry of a chunk's bitmap.
+    pub(super) fn bitmap_index(self, chunk: u64) -> u64 {
+        chunk * (self.ratio + 1) + self.ratio
+    }
+
+    /// The chunk that a block belongs to.
+    pub(super) fn chunk_of(self, block: u64) -> u64 {
+        block / self.ratio
+    }
+
+    /// Chunks of the disk.
+    pub(super) fn chunks(self) -> u64 {
+        self.blocks.div_ceil(self.ratio)
+    }
+
+    /// Number of the block's first sector within its chunk.
+    pub(super) fn first_sector(self, block: u64) -> u64 {
+        block % self.ratio * self.sectors
+    }
+
+    /// Logical sectors of a block.
+    pub(super) fn sectors(self) -> u64 {
+        self.sectors
+    }
+
+    /// Bytes of a logical sector.
+    pub(super) fn sector_len(self) -> u64 {
+        self.block_size / self.sectors.max(1)
     }
 
     /// Bytes of a payload block.
@@ -38,8 +83,11 @@ impl Shape {
         self.blocks
     }
 
-    /// Entries that a disk without parent needs.
+    /// Entries that the disk needs.
     pub(super) fn entries(self) -> u64 {
+        if self.differencing {
+            return self.entries_with_bitmaps();
+        }
         self.blocks + self.blocks.saturating_sub(1) / self.ratio
     }
 
@@ -90,6 +138,11 @@ impl Entry {
     /// A block at `offset`, a multiple of 1 MiB.
     pub(super) fn present(offset: u64) -> Self {
         Self(offset & !(MIB - 1) | 6)
+    }
+
+    /// A block at `offset` of which only some sectors are here.
+    pub(super) fn partial(offset: u64) -> Self {
+        Self(offset & !(MIB - 1) | 7)
     }
 
     /// The state.

@@ -1,4 +1,4 @@
-//! The block allocation table in memory: 4 KiB pages, loaded when they are needed, bounded in number.
+//! The block allocation table, and the sector bitmaps, in memory: 4 KiB pages, loaded when they are needed, bounded in number.
 //!
 //! A disk of 64 TiB with 1 MiB blocks has a table of half a GiB, so it is never read as a whole.
 //!
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::bat::{Entry, PAGE_ENTRIES, PAGE_LEN};
-use super::le;
+use super::{MIB, le};
 use crate::image::BlockFile;
 use crate::limits::MAX_VHDX_BAT_PAGES;
 
@@ -26,12 +26,24 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(super) struct BatPages {
     file: Arc<dyn BlockFile>,
-    offset: u64,
+    place: Place,
     shards: Vec<Shard>,
     /// One bit per page: whether this session has changed it.
     changed: Vec<AtomicU64>,
     dirty: Mutex<Dirty>,
 }
+
+/// Where the pages are in the file.
+#[derive(Debug)]
+enum Place {
+    /// One behind the other from here on.
+    Table(u64),
+    /// In blocks of 1 MiB, the sector bitmaps of chunks, as far as they are known.
+    Bitmaps(RwLock<HashMap<u64, u64>>),
+}
+
+/// Pages of a sector bitmap block.
+pub(super) const BITMAP_PAGES: u64 = MIB / PAGE_LEN as u64;
 
 /// What the next log entry has to carry.
 #[derive(Debug, Default)]
@@ -83,19 +95,87 @@ fn place(index: u64) -> (u32, usize) {
 impl BatPages {
     /// The table of `entries` entries at `offset` of `file`. The last page lies within the file as a whole.
     pub(super) fn new(file: Arc<dyn BlockFile>, offset: u64, entries: u64) -> Self {
-        let pages = usize::try_from(entries.div_ceil(PAGE_ENTRIES as u64)).unwrap_or_default();
+        Self::with(file, Place::Table(offset), entries.div_ceil(PAGE_ENTRIES as u64))
+    }
+
+    /// The sector bitmaps of `chunks` chunks, none of which has a known place yet.
+    pub(super) fn bitmaps(file: Arc<dyn BlockFile>, chunks: u64) -> Self {
+        Self::with(file, Place::Bitmaps(RwLock::default()), chunks * BITMAP_PAGES)
+    }
+
+    fn with(file: Arc<dyn BlockFile>, place: Place, pages: u64) -> Self {
+        let pages = usize::try_from(pages).unwrap_or_default();
         Self {
             file,
-            offset,
+            place,
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             changed: (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             dirty: Mutex::default(),
         }
     }
 
-    /// Where page `page` is in the file.
-    pub(super) fn page_offset(&self, page: u32) -> u64 {
-        self.offset + u64::from(page) * PAGE_LEN as u64
+    /// Where page `page` is in the file, if that is known.
+    pub(super) fn page_offset(&self, page: u32) -> Option<u64> {
+        let page = u64::from(page);
+        match &self.place {
+            Place::Table(offset) => Some(offset + page * PAGE_LEN as u64),
+            Place::Bitmaps(_) => {
+                Some(self.bitmap_at(page / BITMAP_PAGES)? + page % BITMAP_PAGES * PAGE_LEN as u64)
+            }
+        }
+    }
+
+    /// Where the bitmap of `chunk` is, if that is known.
+    pub(super) fn bitmap_at(&self, chunk: u64) -> Option<u64> {
+        match &self.place {
+            Place::Table(_) => None,
+            Place::Bitmaps(known) => read(known).get(&chunk).copied(),
+        }
+    }
+
+    /// Tells where the bitmap of `chunk` is. That never changes.
+    pub(super) fn learn_bitmap(&self, chunk: u64, offset: u64) {
+        if let Place::Bitmaps(known) = &self.place {
+            write(known).insert(chunk, offset);
+        }
+    }
+
+    /// What `look` sees in page `page`, which is read when it is not in memory.
+    ///
+    /// # Errors
+    /// What the host reports.
+    pub(super) fn look<T>(&self, page: u32, look: impl Fn(&[u64; PAGE_ENTRIES]) -> T) -> io::Result<T> {
+        loop {
+            if let Some(slot) = read(&self.shard(page).pages).get(&page) {
+                slot.used.store(true, Ordering::Relaxed);
+                return Ok(look(&slot.entries));
+            }
+            self.load(page)?;
+        }
+    }
+
+    /// Lets `change` change page `page`; it answers whether it did.
+    ///
+    /// # Errors
+    /// What the host reports; then nothing was changed.
+    pub(super) fn update(
+        &self,
+        page: u32,
+        change: impl Fn(&mut [u64; PAGE_ENTRIES]) -> bool,
+    ) -> io::Result<()> {
+        loop {
+            {
+                let mut dirty = self.dirty();
+                if let Some(slot) = write(&self.shard(page).pages).get_mut(&page) {
+                    slot.used.store(true, Ordering::Relaxed);
+                    if change(&mut slot.entries) && dirty.pages.insert(page) {
+                        slot.pins += 1;
+                    }
+                    return Ok(());
+                }
+            }
+            self.load(page)?;
+        }
     }
 
     /// The entry at `index`, reading its page when it is not in memory.
@@ -223,7 +303,8 @@ impl BatPages {
             return Ok(());
         }
         let mut bytes = [0; PAGE_LEN];
-        self.file.read_exact_at(&mut bytes, self.page_offset(page))?;
+        let offset = self.page_offset(page).ok_or(io::ErrorKind::NotFound)?;
+        self.file.read_exact_at(&mut bytes, offset)?;
         let mut entries = Box::new([0; PAGE_ENTRIES]);
         for (entry, from) in entries.iter_mut().zip(bytes.chunks_exact(8)) {
             *entry = le::u64_at(from, 0);

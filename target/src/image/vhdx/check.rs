@@ -10,10 +10,10 @@ use super::MIB;
 use super::bat::{Entry, State};
 use super::bat_scan::scan;
 use super::container::Container;
-use super::disk::Vhdx;
+use super::disk::recover;
 use super::replay::Replay;
 use super::trim::Extent;
-use crate::image::{Access, BlockFile, CheckReport, Disk, Environment, Format, OpenError, Severity};
+use crate::image::{BlockFile, CheckReport, Environment, Format, OpenError, Severity};
 use crate::limits::MAX_VHDX_FILE_LEN;
 
 /// Checks a VHDX file. With `repair`, replays its log in place and cuts off what nothing refers to; nothing else can be
@@ -28,11 +28,11 @@ pub fn check(
 ) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport::default();
     let mut container = Container::read(file)?;
-    let repair = repair && container.metadata.parent.is_none();
     if let Some(entries) = container.replay.as_ref().map(Replay::len) {
         let text = format!("the file was not closed: {entries} log entries are not in place yet");
         if repair {
-            replay(file, env)?;
+            recover(file, &mut container, env)?;
+            file.sync_data().map_err(|e| OpenError::io(Format::Vhdx, "file", e))?;
             report.repaired(Severity::Error, text);
             container = Container::read(file)?;
         } else {
@@ -62,12 +62,6 @@ fn cut(file: &dyn BlockFile, container: &Container) -> Result<Option<u64>, OpenE
     Ok(Some(excess))
 }
 
-fn replay(file: &Arc<dyn BlockFile>, env: &Arc<dyn Environment>) -> Result<(), OpenError> {
-    let disk = Vhdx::open(Arc::clone(file), Access::ReadWrite, env)?;
-    disk.close().map_err(|e| OpenError::io(Format::Vhdx, "log", std::io::Error::other(e)))?;
-    file.sync_data().map_err(|e| OpenError::io(Format::Vhdx, "file", e))
-}
-
 fn inspect(container: &Container, report: &mut CheckReport) -> Result<(), OpenError> {
     for (severity, text) in &container.oddities {
         report.found(*severity, text.clone());
@@ -87,15 +81,15 @@ fn inspect(container: &Container, report: &mut CheckReport) -> Result<(), OpenEr
     for range in container.reserved.iter() {
         map.take(range);
     }
-    let mut blocks = Blocks { container, map, report };
+    let mut blocks = Blocks { container, map, report, without_bitmap: None };
     let bat = container.regions.bat.start;
-    let differencing = container.metadata.parent.is_some();
-    let used = if differencing { container.shape.entries_with_bitmaps() } else { container.shape.entries() };
-    scan(container.view.as_ref(), bat..bat + used * 8, |index, entry| {
+    let differencing = container.shape.is_differencing();
+    scan(container.view.as_ref(), bat..bat + container.shape.entries() * 8, |index, entry| {
         blocks.look(index, entry, differencing);
         ControlFlow::Continue(())
     })
     .map_err(|e| OpenError::io(Format::Vhdx, "block allocation table", e))?;
+    blocks.end_chunk(u64::MAX);
     let leaked = blocks.map.free();
     if leaked > 0 {
         report.found(Severity::Leak, format!("{leaked} MiB of the file are referred to by nothing"));
@@ -107,11 +101,23 @@ struct Blocks<'a> {
     container: &'a Container,
     map: Map,
     report: &'a mut CheckReport,
+    /// The chunk that has a partly present block and whose bitmap was not seen yet.
+    without_bitmap: Option<u64>,
 }
 
 impl Blocks<'_> {
+    /// Complains when a chunk before `chunk` has lacked its bitmap.
+    fn end_chunk(&mut self, chunk: u64) {
+        if let Some(without) = self.without_bitmap.take_if(|without| *without < chunk) {
+            let text = format!("blocks of chunk {without} are partly here, but it has no bitmap that says which part");
+            self.found(Severity::Error, text);
+        }
+    }
+
     fn look(&mut self, index: u64, entry: Entry, differencing: bool) {
-        let block = self.container.shape.block_of(index);
+        let shape = self.container.shape;
+        let block = shape.block_of(index);
+        self.end_chunk(block.map_or(index / (shape.bitmap_index(0) + 1), |block| shape.chunk_of(block)));
         if block.is_some_and(|block| block >= self.container.shape.blocks()) {
             return;
         }
@@ -125,10 +131,16 @@ impl Blocks<'_> {
         if block.is_none() {
             match (entry.state(), differencing) {
                 (State::NotPresent, _) => {}
-                (State::FullyPresent, true) => self.claim(&name, entry.offset(), MIB),
+                (State::FullyPresent, true) => {
+                    self.without_bitmap = None;
+                    self.claim(&name, entry.offset(), MIB);
+                }
                 (state, _) => self.found(Severity::Error, format!("{name} has the state {state:?}")),
             }
             return;
+        }
+        if differencing && entry.state() == State::PartiallyPresent {
+            self.without_bitmap = block.map(|block| shape.chunk_of(block));
         }
         match entry.state() {
             State::Invalid(state) => {

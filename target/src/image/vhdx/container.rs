@@ -105,7 +105,8 @@ impl Container {
         let reserved = reserve(&regions, ring, len)?;
         let metadata = Metadata::read(view.as_ref(), regions.metadata.clone())?;
         let shape = Shape::new(metadata.block_size, metadata.size, metadata.logical_sector);
-        let entries = if metadata.parent.is_some() { shape.entries_with_bitmaps() } else { shape.entries() };
+        let shape = if metadata.parent.is_some() { shape.with_bitmaps() } else { shape };
+        let entries = shape.entries();
         let fit = (regions.bat.end - regions.bat.start) / 8;
         if entries > fit {
             return Err(damaged(

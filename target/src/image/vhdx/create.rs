@@ -7,12 +7,17 @@ use uuid::Uuid;
 use super::bat::{Entry, Shape};
 use super::header::{HEADER_OFFSETS, Header};
 use super::metadata::{BLOCK_SIZES, Metadata, SIZE_MAX};
+use super::parent_locator::ParentLocator;
 use super::region::{RegionTable, TABLE_OFFSETS};
 use super::{MIB, SIGNATURE};
-use crate::image::{Allocation, BlockFile, CreateError, CreateOptions, Environment, Format};
+use crate::image::{
+    Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, Format,
+};
 
 /// Block size when none is asked for: that of Windows.
 const BLOCK_SIZE: u64 = 32 * MIB;
+/// The same for differencing disks.
+const CHILD_BLOCK_SIZE: u64 = 2 * MIB;
 const LOGICAL_SECTOR: u32 = 512;
 /// Physical sector size when none is asked for: that of Windows.
 const PHYSICAL_SECTOR: u32 = 4096;
@@ -32,7 +37,34 @@ pub fn create(
     options: &CreateOptions,
     env: &dyn Environment,
 ) -> Result<(), CreateError> {
-    let metadata = metadata(options, env)?;
+    lay_out(file, &metadata(options, env)?, env)
+}
+
+/// Lays a new differencing disk into an empty file and makes it durable.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_child(
+    file: &dyn BlockFile,
+    options: &ChildOptions,
+    env: &dyn Environment,
+) -> Result<(), CreateError> {
+    let like = CreateOptions {
+        size: options.size,
+        allocation: Allocation::Dynamic,
+        block_size: Some(options.block_size.unwrap_or(CHILD_BLOCK_SIZE)),
+        logical_sector: Some(options.logical_sector),
+        physical_sector: Some(options.physical_sector),
+    };
+    let parent = Some(ParentLocator::new(&options.parent));
+    lay_out(file, &Metadata { parent, ..metadata(&like, env)? }, env)
+}
+
+fn lay_out(file: &dyn BlockFile, metadata: &Metadata, env: &dyn Environment) -> Result<(), CreateError> {
+    let Some(encoded) = metadata.encode() else {
+        let rule = "its path is longer than a parent locator can hold";
+        return Err(CreateError::option(Format::Vhdx, "parent", "", rule));
+    };
     if !file.is_empty()? {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file is not empty").into());
     }
@@ -48,7 +80,7 @@ pub fn create(
         file.reserve(blocks..end)?;
         write_bat(file, shape, blocks)?;
     }
-    file.write_all_at(&metadata.encode(), METADATA)?;
+    file.write_all_at(&encoded, METADATA)?;
     let regions = RegionTable { bat: BAT..blocks, metadata: METADATA..METADATA + MIB, optional: Vec::new() };
     for offset in TABLE_OFFSETS {
         file.write_all_at(&regions.encode(), offset)?;

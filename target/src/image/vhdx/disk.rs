@@ -13,13 +13,14 @@ use super::bat::{Entry, Shape, State};
 use super::bat_pages::{BatPages, ChangeError, Lookup};
 use super::container::{Container, Reserved};
 use super::flush::Writer;
-use super::inspect::parent_text;
+use super::inspect::link_of;
 use super::space::Space;
 use super::trim::Extent;
 use super::{MIB, transfer};
+use crate::image::chain::Backing;
 use crate::image::{
     Access, BlockFile, BlockStatus, Disk, DiskError, Environment, FlushGate, Format, Geometry, Health,
-    OpenError, OpenErrorKind,
+    Lineage, OpenError, OpenErrorKind,
 };
 
 const STRIPES: usize = 256;
@@ -45,6 +46,12 @@ pub(super) struct Vhdx {
     /// Length of the file when it was opened. The entries of a page that this session has not changed lie below it.
     opened_len: u64,
     pub(super) bat: BatPages,
+    /// The sector bitmaps of a differencing disk.
+    pub(super) bitmaps: BatPages,
+    /// Held by whoever gives a chunk its bitmap.
+    pub(super) new_bitmap: Mutex<()>,
+    /// The parent of a differencing disk.
+    pub(super) backing: Option<Backing>,
     pub(super) space: Space,
     stripes: Vec<RwLock<()>>,
     pub(super) gate: FlushGate,
@@ -58,14 +65,15 @@ pub(super) struct Vhdx {
 /// Opens a VHDX file. Opened read-write, a log that a crash left is replayed in place; read-only, in memory.
 ///
 /// # Errors
-/// [`OpenError`] when the file is not a VHDX file that can be served: damaged, differencing, or with parts that are
-/// required and not known.
+/// [`OpenError`] when the file is not a VHDX file that can be served: damaged, with a parent that does not open, or with parts
+/// that are required and not known.
 pub fn open(
     file: Arc<dyn BlockFile>,
     access: Access,
     env: &Arc<dyn Environment>,
+    lineage: &Lineage,
 ) -> Result<Arc<dyn Disk>, OpenError> {
-    Ok(Arc::new(Vhdx::open(file, access, env)?))
+    Ok(Arc::new(Vhdx::open(file, access, env, lineage)?))
 }
 
 /// Where the bytes of a block are.
@@ -75,6 +83,10 @@ pub(super) enum Mapping {
     Zero,
     /// At this offset of the file.
     At(u64),
+    /// In the parent.
+    Parent,
+    /// At this offset where the bitmap says so, else in the parent.
+    Partial(u64),
 }
 
 impl Vhdx {
@@ -82,17 +94,14 @@ impl Vhdx {
         file: Arc<dyn BlockFile>,
         access: Access,
         env: &Arc<dyn Environment>,
+        lineage: &Lineage,
     ) -> Result<Self, OpenError> {
         let mut container = Container::read(&file)?;
-        if let Some(parent) = &container.metadata.parent {
-            return Err(OpenError::new(
-                OpenErrorKind::ParentNeeded,
-                Some(Format::Vhdx),
-                "parent",
-                format!("differencing disks are not served yet; the parent is {}", parent_text(parent)),
-            )
-            .advise("merge it into its parent, or convert the chain to one image"));
-        }
+        // Before the first change: a child without its parent is left as it is.
+        let backing = match link_of(&container.metadata) {
+            Some(link) => Some(lineage.open_parent(&link, env)?),
+            None => None,
+        };
         let mut next = None;
         let file = match access {
             Access::ReadOnly => Arc::clone(&container.view),
@@ -113,7 +122,11 @@ impl Vhdx {
             read_only: access == Access::ReadOnly,
         };
         let bat = BatPages::new(Arc::clone(&file), container.regions.bat.start, shape.entries());
+        let bitmaps = BatPages::bitmaps(Arc::clone(&file), if backing.is_some() { shape.chunks() } else { 0 });
         Ok(Self {
+            bitmaps,
+            new_bitmap: Mutex::new(()),
+            backing,
             env: Arc::clone(env),
             health: Health::new(access),
             geometry,
@@ -156,18 +169,20 @@ impl Vhdx {
     /// What `entry` says of `block` in a file of which the first `limit` bytes may hold blocks.
     fn interpret(&self, block: u64, entry: Entry, limit: u64) -> Result<Mapping, String> {
         match entry.state() {
+            State::NotPresent if self.backing.is_some() => Ok(Mapping::Parent),
             State::NotPresent | State::Undefined | State::Zero | State::Unmapped => Ok(Mapping::Zero),
-            State::PartiallyPresent => {
+            State::PartiallyPresent if self.backing.is_none() => {
                 Err(format!("block {block} is said to be partly in a parent, but the disk has none"))
             }
             State::Invalid(state) => Err(format!("block {block} has the unknown state {state}")),
-            State::FullyPresent => {
+            state @ (State::FullyPresent | State::PartiallyPresent) => {
                 let offset = entry.offset();
                 if offset < MIB || offset >= limit {
                     return Err(format!("block {block} is said to be at {offset}, outside the file"));
                 }
                 match self.reserved.hit(&(offset..offset.saturating_add(self.shape.block_size()))) {
                     Some(part) => Err(format!("block {block} is said to be at {offset}, over the {part}")),
+                    None if state == State::PartiallyPresent => Ok(Mapping::Partial(offset)),
                     None => Ok(Mapping::At(offset)),
                 }
             }
@@ -179,18 +194,60 @@ impl Vhdx {
     /// # Errors
     /// As [`Vhdx::mapping`]; then nothing was changed. A page of the table with an entry that makes no sense is not changed.
     pub(super) fn set_entry(&self, block: u64, entry: Entry, freed: Option<u64>) -> Result<(), DiskError> {
+        self.set_index(self.shape.index(block), entry, freed)
+    }
+
+    /// As [`Vhdx::set_entry`] for the entry at `index`, which may be that of a bitmap.
+    ///
+    /// # Errors
+    /// As [`Vhdx::set_entry`].
+    pub(super) fn set_index(&self, index: u64, entry: Entry, freed: Option<u64>) -> Result<(), DiskError> {
         let check = |index: u64, other: Entry| match self.shape.block_of(index) {
             Some(block) if block < self.shape.blocks() => {
                 self.interpret(block, other, self.opened_len).map(|_| ())
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => self.bitmap_offset(index, other, self.opened_len).map(|_| ()),
         };
-        self.bat.set(self.shape.index(block), entry, freed, check).map_err(|e| match e {
+        self.bat.set(index, entry, freed, check).map_err(|e| match e {
             ChangeError::Read(e) => DiskError::Read(e),
             ChangeError::Damaged(what) => {
                 DiskError::Corrupt(format!("{what}; blocks near it cannot be allocated or freed"))
             }
         })
+    }
+
+    /// Where `entry` says that the bitmap at `index` is, in a file of which the first `limit` bytes may hold it.
+    pub(super) fn bitmap_offset(&self, index: u64, entry: Entry, limit: u64) -> Result<Option<u64>, String> {
+        match entry.state() {
+            State::FullyPresent if self.backing.is_some() => {
+                let offset = entry.offset();
+                let fits = offset >= MIB && offset.checked_add(MIB).is_some_and(|end| end <= limit);
+                if !fits || self.reserved.hit(&(offset..offset.saturating_add(MIB))).is_some() {
+                    return Err(format!("the bitmap at entry {index} is said to be at {offset}, where it cannot be"));
+                }
+                Ok(Some(offset))
+            }
+            // Without a parent bitmaps mean nothing.
+            _ if self.backing.is_none() => Ok(None),
+            State::NotPresent => Ok(None),
+            state => Err(format!("the bitmap at entry {index} has the state {state:?}")),
+        }
+    }
+
+    /// Length that the file had when it was opened.
+    pub(super) fn opened_len(&self) -> u64 {
+        self.opened_len
+    }
+
+    /// A new place for a sector bitmap.
+    ///
+    /// # Errors
+    /// As [`Disk::write_at`].
+    pub(super) fn allocate_bitmap(&self) -> Result<u64, DiskError> {
+        let file = self.file.as_ref();
+        let fresh = || self.extent.fresh_space(file);
+        self.space.allocate_fresh(file, MIB, fresh).map_err(DiskError::of_write)
     }
 
     /// A new place for a block.
@@ -235,7 +292,7 @@ impl Vhdx {
 
 /// Brings in place what the log holds, and cuts off what no entry speaks of. Tells where nothing is from on, if it had to
 /// find out.
-fn recover(
+pub(super) fn recover(
     file: &Arc<dyn BlockFile>,
     container: &mut Container,
     env: &Arc<dyn Environment>,
@@ -294,10 +351,6 @@ impl Disk for Vhdx {
         super::unmap::write_zeroes(self, offset, len, may_deallocate)
     }
 
-    fn unmap(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        super::unmap::unmap(self, offset, len)
-    }
-
     fn flush(&self) -> Result<(), DiskError> {
         super::flush::flush(self)
     }
@@ -306,17 +359,21 @@ impl Disk for Vhdx {
         self.health.readable()?;
         let (mut status, mut covered) = (BlockStatus::Deallocated, 0);
         for (n, piece) in (0..STATUS_BLOCKS).zip(self.pieces(offset, len)) {
-            let now = match self.mapping(piece.block)? {
-                Mapping::Zero => BlockStatus::Deallocated,
-                Mapping::At(_) => BlockStatus::Mapped,
-            };
+            let (now, len) = self.status(piece)?;
             if n > 0 && now != status {
                 break;
             }
             status = now;
-            covered += piece.len;
+            covered += len;
+            if len < piece.len {
+                break;
+            }
         }
         Ok((status, covered))
+    }
+
+    fn chain_depth(&self) -> usize {
+        1 + self.backing.as_ref().map_or(0, |backing| backing.disk().chain_depth())
     }
 
     fn close(&self) -> Result<(), DiskError> {

@@ -1,6 +1,6 @@
 //! Session start, flush and close: when what becomes durable. The module documentation of the format has the order.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
@@ -35,8 +35,15 @@ pub(super) struct Writer {
 
 #[derive(Debug)]
 struct Image {
-    page: u32,
+    page: Page,
     image: PageImage,
+}
+
+/// Which page an image is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Bat(u32),
+    Bitmap(u32),
 }
 
 impl Writer {
@@ -116,6 +123,7 @@ impl Vhdx {
     /// As [`crate::image::Disk::write_at`].
     pub(super) fn relieve(&self) -> Result<(), DiskError> {
         let (pages, freed) = self.bat.pressure();
+        let pages = pages + self.bitmaps.pressure().0;
         if pages < MAX_VHDX_DIRTY_PAGES && freed < MAX_VHDX_FREED {
             return Ok(());
         }
@@ -132,15 +140,31 @@ impl Vhdx {
         if writer.log.is_none() {
             return Ok(());
         }
-        let Dirty { mut pages, freed } = self.bat.take_dirty();
+        // The table before the bitmaps: an entry that is taken here finds its bits taken after it.
+        let Dirty { pages, freed } = self.bat.take_dirty();
+        let table = self.images(pages.iter().rev().map(|page| Page::Bat(*page)));
+        let bitmaps = self.bitmaps.take_dirty().pages;
+        let bitmaps_images = self.images(bitmaps.iter().map(|page| Page::Bitmap(*page)));
         let unsynced = self.unsynced.swap(false, Ordering::AcqRel);
         // Images that an earlier flush logged before it failed wait for a sync, too.
-        if pages.is_empty() && !unsynced && writer.durable == writer.images.len() {
+        if pages.is_empty() && bitmaps.is_empty() && !unsynced && writer.durable == writer.images.len() {
             return Ok(());
         }
-        let logged = self.log_pages(&mut writer, &mut pages).and_then(|()| self.sync(&mut writer));
+        let mut images = VecDeque::new();
+        let logged = bitmaps_images
+            .and_then(|bitmaps| Ok(images.extend(bitmaps.into_iter().chain(table?))))
+            .and_then(|()| if self.backing.is_some() && !images.is_empty() { self.sync(&mut writer) } else { Ok(()) })
+            .and_then(|()| self.log_pages(&mut writer, &mut images))
+            .and_then(|()| self.sync(&mut writer));
         if let Err(e) = logged {
-            self.bat.restore(Dirty { pages, freed });
+            let rest = |bitmap: bool| {
+                images.iter().filter_map(move |image| match image.page {
+                    Page::Bat(page) => (!bitmap).then_some(page),
+                    Page::Bitmap(page) => bitmap.then_some(page),
+                })
+            };
+            self.bat.restore(Dirty { pages: rest(false).collect(), freed });
+            self.bitmaps.restore(Dirty { pages: rest(true).collect(), freed: Vec::new() });
             self.unsynced.store(true, Ordering::Release);
             return Err(e);
         }
@@ -150,45 +174,44 @@ impl Vhdx {
         Ok(())
     }
 
-    /// Writes entries with the pages in `pages`, taking out each that is in the log.
-    fn log_pages(&self, writer: &mut Writer, pages: &mut BTreeSet<u32>) -> Result<(), DiskError> {
-        while let Some(most) = writer.log.as_ref().map(LogWriter::pages_max).filter(|_| !pages.is_empty()) {
-            let count = pages.len().min(most);
+    /// The bytes of these pages as they are now.
+    fn images(&self, pages: impl Iterator<Item = Page>) -> Result<Vec<Image>, DiskError> {
+        let image = |page| {
+            let (of, number) = match page {
+                Page::Bat(number) => (&self.bat, number),
+                Page::Bitmap(number) => (&self.bitmaps, number),
+            };
+            let image = PageImage { offset: of.page_offset(number)?, bytes: of.image(number)? };
+            Some(Image { page, image })
+        };
+        // A pinned page is in memory: that it is not cannot be, and going on would lose a change.
+        let lost = || self.poison(io::Error::other("a changed page of the file's tables is gone"));
+        pages.map(|page| image(page).ok_or_else(lost)).collect()
+    }
+
+    /// Writes entries with `images`, taking out each that is in the log.
+    fn log_pages(&self, writer: &mut Writer, images: &mut VecDeque<Image>) -> Result<(), DiskError> {
+        while let Some(most) = writer.log.as_ref().map(LogWriter::pages_max).filter(|_| !images.is_empty()) {
+            let count = images.len().min(most);
             if !writer.log.as_ref().is_some_and(|log| log.has_room(count)) {
                 self.make_room(writer)?;
             }
-            let images: Vec<Image> = pages
-                .iter()
-                .take(count)
-                .filter_map(|page| {
-                    let bytes = self.bat.image(*page)?;
-                    Some(Image {
-                        page: *page,
-                        image: PageImage { offset: self.bat.page_offset(*page), bytes },
-                    })
-                })
-                .collect();
-            if images.len() != count {
-                // A pinned page is in memory: this cannot be, and going on would lose a change.
-                return Err(
-                    self.poison(io::Error::other("a changed page of the block allocation table is gone"))
-                );
-            }
-            self.append(writer, &images)?;
-            for image in images {
-                pages.remove(&image.page);
-                writer.images.push(image);
-            }
+            let now: Vec<&PageImage> = images.iter().take(count).map(|image| &image.image).collect();
+            self.append(writer, now.into_iter())?;
+            writer.images.extend(images.drain(..count));
         }
         Ok(())
     }
 
     /// Appends an entry. It has to be called after the images were taken: their blocks lie within `last_length`.
-    fn append(&self, writer: &mut Writer, images: &[Image]) -> Result<(), DiskError> {
+    fn append<'a>(
+        &self,
+        writer: &mut Writer,
+        images: impl ExactSizeIterator<Item = &'a PageImage>,
+    ) -> Result<(), DiskError> {
         let (file, last_length) = (self.file.as_ref(), self.space.last_length());
         let durable_len = writer.durable_len;
         let Some(log) = &mut writer.log else { return Ok(()) };
-        let images = images.iter().map(|image| &image.image);
         log.append(file, images, durable_len, last_length).map_err(|e| self.fail(e))
     }
 
@@ -199,7 +222,7 @@ impl Vhdx {
             self.put_in_place(writer)?;
             self.sync(writer)?;
         }
-        self.append(writer, &[])?;
+        self.append(writer, [].iter())?;
         self.sync(writer)
     }
 
@@ -212,7 +235,10 @@ impl Vhdx {
                 result = Err(self.fail(e));
                 break;
             }
-            self.bat.unpin(*page);
+            match page {
+                Page::Bat(page) => self.bat.unpin(*page),
+                Page::Bitmap(page) => self.bitmaps.unpin(*page),
+            }
             done += 1;
         }
         writer.images.drain(..done);

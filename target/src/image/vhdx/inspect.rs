@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::bat::State;
 use super::bat_scan::scan;
 use super::container::Container;
-use super::parent_locator::ParentLocator;
-use crate::image::{BlockFile, Format, ImageInfo, OpenError, ParentInfo};
+use super::metadata::Metadata;
+use crate::image::{BlockFile, Format, ImageInfo, Link, OpenError, ParentInfo};
 
 /// Describes a VHDX file without changing it, differencing disks included.
 ///
@@ -36,8 +36,8 @@ pub fn inspect(file: &Arc<dyn BlockFile>) -> Result<ImageInfo, OpenError> {
         info.ids.insert(name.to_owned(), id.to_string());
     }
     info.parent = metadata.parent.as_ref().map(|parent| ParentInfo {
-        id: parent.linkage.map(|id| id.to_string()),
-        names: parent.paths.clone(),
+        id: parent.linkages().first().map(|id| id.to_string()),
+        names: parent.paths(),
     });
     let mut allocated = 0_u64;
     scan(container.view.as_ref(), container.bat(), |index, entry| {
@@ -60,14 +60,28 @@ pub fn inspect(file: &Arc<dyn BlockFile>) -> Result<ImageInfo, OpenError> {
     Ok(info)
 }
 
-/// A parent as text for an error.
-pub(super) fn parent_text(parent: &ParentLocator) -> String {
-    let paths = match parent.paths.as_slice() {
-        [] => "not named".to_owned(),
-        paths => paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(" or "),
-    };
-    match parent.linkage {
-        Some(id) => format!("{paths} with data write GUID {id}"),
-        None => paths,
-    }
+/// What the file says of its parent, if it has one.
+///
+/// # Errors
+/// [`OpenError`] when the parts of the file cannot be read.
+pub fn link(file: &Arc<dyn BlockFile>) -> Result<Option<Link>, OpenError> {
+    Ok(link_of(&Container::read(file)?.metadata))
+}
+
+/// The identity by which children know the file: its data write GUID.
+///
+/// # Errors
+/// [`OpenError`] when the parts of the file cannot be read.
+pub fn identity(file: &Arc<dyn BlockFile>) -> Result<uuid::Uuid, OpenError> {
+    Ok(Container::read(file)?.headers.current().data_write)
+}
+
+pub(super) fn link_of(metadata: &Metadata) -> Option<Link> {
+    metadata.parent.as_ref().map(|parent| Link {
+        format: Format::Vhdx,
+        names: parent.paths(),
+        ids: parent.linkages(),
+        size: metadata.size,
+        logical_block: metadata.logical_sector,
+    })
 }

@@ -124,19 +124,23 @@ impl Metadata {
         Ok(Self { block_size, fixed, size, disk_id, logical_sector, physical_sector, parent })
     }
 
-    /// The table and items of a disk without parent, for the start of a metadata region.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let flags = if self.fixed { LEAVE_BLOCKS_ALLOCATED } else { 0 };
+    /// The table and items for the start of a metadata region; `None` when the parent's names are too long.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        let flags = if self.fixed { LEAVE_BLOCKS_ALLOCATED } else { 0 }
+            | if self.parent.is_some() { HAS_PARENT } else { 0 };
         let mut parameters = self.block_size.to_le_bytes().to_vec();
         parameters.extend(flags.to_le_bytes());
         let disk = IS_VIRTUAL_DISK | IS_REQUIRED;
-        let items = [
+        let mut items = vec![
             (guid::FILE_PARAMETERS, IS_REQUIRED, parameters),
             (guid::VIRTUAL_DISK_SIZE, disk, self.size.to_le_bytes().to_vec()),
             (guid::VIRTUAL_DISK_ID, disk, self.disk_id.to_bytes_le().to_vec()),
             (guid::LOGICAL_SECTOR_SIZE, disk, self.logical_sector.to_le_bytes().to_vec()),
             (guid::PHYSICAL_SECTOR_SIZE, disk, self.physical_sector.to_le_bytes().to_vec()),
         ];
+        if let Some(parent) = &self.parent {
+            items.push((guid::PARENT_LOCATOR, IS_REQUIRED, parent.encode()?));
+        }
         let mut buf = vec![0; TABLE_LEN];
         le::put(&mut buf, 0, b"metadata");
         le::put(&mut buf, 10, &u16::try_from(items.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -150,7 +154,7 @@ impl Metadata {
             buf.extend(value);
             at += 32;
         }
-        buf
+        Some(buf)
     }
 }
 
@@ -232,21 +236,21 @@ mod tests {
     }
 
     fn edited(edit: impl FnOnce(&mut Vec<u8>)) -> OpenError {
-        let mut bytes = metadata().encode();
+        let mut bytes = metadata().encode().unwrap();
         edit(&mut bytes);
         read(&bytes).unwrap_err()
     }
 
     #[test]
     fn metadata_reads_back_as_it_was_written() {
-        assert_eq!(read(&metadata().encode()).unwrap(), metadata());
+        assert_eq!(read(&metadata().encode().unwrap()).unwrap(), metadata());
         let other = Metadata { fixed: true, logical_sector: 4096, size: SIZE_MAX, ..metadata() };
-        assert_eq!(read(&other.encode()).unwrap(), other);
+        assert_eq!(read(&other.encode().unwrap()).unwrap(), other);
     }
 
     #[test]
     fn items_are_found_in_any_order() {
-        let mut bytes = metadata().encode();
+        let mut bytes = metadata().encode().unwrap();
         let first: Vec<u8> = bytes[32..64].to_vec();
         bytes.copy_within(64..96, 32);
         bytes[64..96].copy_from_slice(&first);
@@ -256,7 +260,7 @@ mod tests {
     #[test]
     fn an_unknown_item_is_refused_only_when_it_is_required() {
         let add = |flags: u32| {
-            let mut bytes = metadata().encode();
+            let mut bytes = metadata().encode().unwrap();
             bytes[10] = 6;
             le::put(&mut bytes, 32 + 5 * 32, &[7; 16]);
             le::put(&mut bytes, 32 + 5 * 32 + 24, &flags.to_le_bytes());

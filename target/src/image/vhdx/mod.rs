@@ -1,4 +1,4 @@
-//! VHDX, fixed and dynamic, read and write (MS-VHDX 8.0). Differencing disks are recognised and refused.
+//! VHDX, fixed, dynamic and differencing, read and write (MS-VHDX 8.0).
 //!
 //! | file | idea |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | `container` | the parts of a file, read and checked in order |
 //! | `replay`, `overlay` | what a crash left in the log, in place or in memory |
 //! | `bat_pages`, `bat_scan`, `trim` | the block allocation table: paged, read as a whole, where content ends |
+//! | `bitmaps` | which sectors of a differencing disk are here |
 //! | `space`, `log_writer` | places for blocks, the writing end of the log |
 //! | `disk`, `transfer`, `unmap`, `flush` | the open disk |
 //! | `create`, `inspect`, `check` | the other three functions of a format |
@@ -22,7 +23,10 @@
 //! 4. The pages are written in place after that; once a later sync has covered them the log's tail moves on.
 //! 5. *Unmap*: the entry becomes "zero" in memory. Its place is reused only after a flush, a punch and another sync
 //!    (see `space`).
-//! 6. *Close*: flush, pages in place, sync, both headers without the log's name.
+//! 6. *Differencing*: a table entry or a sector bit takes the parent's bytes out of sight, so the payload comes first: the pages
+//!    are copied, then a sync, then the log entries, bitmaps before the table and the table from its end (a chunk's bitmap
+//!    entry lies behind those of its blocks), then the sync of the flush.
+//! 7. *Close*: flush, pages in place, sync, both headers without the log's name.
 //!
 //! The first failure to write metadata or to sync poisons the disk: it answers reads, and nothing else. A full file system
 //! does not poison it.
@@ -30,6 +34,7 @@
 mod bat;
 mod bat_pages;
 mod bat_scan;
+mod bitmaps;
 mod check;
 mod container;
 mod create;
@@ -55,9 +60,9 @@ mod unmap;
 mod tests;
 
 pub use check::check;
-pub use create::create;
+pub use create::{create, create_child};
 pub use disk::open;
-pub use inspect::inspect;
+pub use inspect::{identity, inspect, link};
 
 /// What a VHDX file starts with (MS-VHDX 2.2.1).
 pub const SIGNATURE: &[u8; 8] = b"vhdxfile";

@@ -1,22 +1,42 @@
-//! The parent locator of a differencing disk (MS-VHDX 2.6.2.6). It is read to tell the user which file is missing.
+//! The parent locator of a differencing disk (MS-VHDX 2.6.2.6): keys and values that tell which file the parent is, and
+//! what its data write GUID was.
 
 use uuid::Uuid;
 
 use super::{guid, le};
+use crate::image::ParentRecord;
 
 /// Where a differencing disk says that its parent is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ParentLocator {
-    /// The parent's data write GUID when the child was made.
-    pub(super) linkage: Option<Uuid>,
-    /// The parent's names, in the order in which they are to be tried.
-    pub(super) paths: Vec<String>,
+    entries: Vec<(String, String)>,
 }
 
 /// Keys with a path, in the order in which they are to be tried (MS-VHDX 2.6.2.6.3).
 const PATHS: [&str; 3] = ["relative_path", "volume_path", "absolute_win32_path"];
+/// Keys with the parent's data write GUID; the second one is there while a parent is merged.
+const LINKAGES: [&str; 2] = ["parent_linkage", "parent_linkage2"];
+/// Where entries start.
+const ENTRIES: usize = 20;
+const ENTRY_LEN: usize = 12;
 
 impl ParentLocator {
+    /// The locator of a new child of `parent`.
+    pub(super) fn new(parent: &ParentRecord) -> Self {
+        let windows = |path: &str| path.replace('/', "\\");
+        let relative = if parent.relative.starts_with("..") {
+            windows(&parent.relative)
+        } else {
+            format!(".\\{}", windows(&parent.relative))
+        };
+        let entries = [
+            ("parent_linkage", format!("{{{}}}", parent.id)),
+            ("relative_path", relative),
+            ("absolute_win32_path", windows(&parent.absolute)),
+        ];
+        Self { entries: entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect() }
+    }
+
     /// Reads a locator; `Err` says what is wrong with it.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let kind = le::guid_at(bytes, 0);
@@ -24,12 +44,12 @@ impl ParentLocator {
             return Err(format!("its type is {kind}, only {} is known", guid::PARENT_LOCATOR_VHDX));
         }
         let count = usize::from(le::u16_at(bytes, 18));
-        let entries = bytes.get(20..).unwrap_or_default();
-        if entries.len() / 12 < count {
+        let table = bytes.get(ENTRIES..).unwrap_or_default();
+        if table.len() / ENTRY_LEN < count {
             return Err(format!("it claims {count} entries, but ends before the last of them"));
         }
-        let mut found = Vec::new();
-        for entry in entries.chunks_exact(12).take(count) {
+        let mut entries = Vec::new();
+        for entry in table.chunks_exact(ENTRY_LEN).take(count) {
             let text = |offset: usize, length: usize| {
                 let start = usize::try_from(le::u32_at(entry, offset)).ok()?;
                 let end = start.checked_add(usize::from(le::u16_at(entry, length)))?;
@@ -38,14 +58,41 @@ impl ParentLocator {
             let (Some(key), Some(value)) = (text(0, 8), text(4, 10)) else {
                 return Err("an entry points outside it".to_owned());
             };
-            found.push((key, value));
+            entries.push((key, value));
         }
-        let value = |name: &str| found.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let linkage = ["parent_linkage", "parent_linkage2"]
-            .into_iter()
-            .find_map(|key| Uuid::parse_str(value(key)?.trim()).ok());
-        let paths = PATHS.into_iter().filter_map(value).map(str::to_owned).collect();
-        Ok(Self { linkage, paths })
+        Ok(Self { entries })
+    }
+
+    /// The bytes of this locator; `None` when a value is longer than 16 bits can say.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; ENTRIES + ENTRY_LEN * self.entries.len()];
+        le::put(&mut bytes, 0, &guid::PARENT_LOCATOR_VHDX.to_bytes_le());
+        le::put(&mut bytes, 18, &u16::try_from(self.entries.len()).ok()?.to_le_bytes());
+        for (n, (key, value)) in self.entries.iter().enumerate() {
+            for (text, offset, length) in [(key, 0, 8), (value, 4, 10)] {
+                let text: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+                let at = ENTRIES + ENTRY_LEN * n;
+                let start = u32::try_from(bytes.len()).ok()?;
+                le::put(&mut bytes, at + offset, &start.to_le_bytes());
+                le::put(&mut bytes, at + length, &u16::try_from(text.len()).ok()?.to_le_bytes());
+                bytes.extend(text);
+            }
+        }
+        Some(bytes)
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The parent's data write GUID when the child was made: any of these.
+    pub(super) fn linkages(&self) -> Vec<Uuid> {
+        LINKAGES.into_iter().filter_map(|key| Uuid::parse_str(self.value(key)?.trim()).ok()).collect()
+    }
+
+    /// The parent's names, in the order in which they are to be tried.
+    pub(super) fn paths(&self) -> Vec<String> {
+        PATHS.into_iter().filter_map(|key| self.value(key)).map(str::to_owned).collect()
     }
 }
 
@@ -79,10 +126,29 @@ mod tests {
             ("absolute_win32_path", "C:\\vm\\base.vhdx"),
             ("parent_linkage", "{2DC27766-F623-4200-9D64-115E9BFD4A08}"),
             ("relative_path", ".\\base.vhdx"),
-        ]));
-        let linkage = Some(guid::REGION_BAT);
-        let paths = vec![".\\base.vhdx".to_owned(), "C:\\vm\\base.vhdx".to_owned()];
-        assert_eq!(found, Ok(ParentLocator { linkage, paths }));
+        ]))
+        .unwrap();
+        assert_eq!(found.linkages(), [guid::REGION_BAT]);
+        assert_eq!(found.paths(), [".\\base.vhdx", "C:\\vm\\base.vhdx"]);
+    }
+
+    #[test]
+    fn a_locator_is_read_as_it_was_written() {
+        let record = |relative: &str| ParentRecord {
+            id: guid::REGION_BAT,
+            relative: relative.to_owned(),
+            absolute: "/srv/gold/b\u{e4}se.vhdx".to_owned(),
+            modified: 0,
+        };
+        for (relative, written) in [("gold/a.vhdx", ".\\gold\\a.vhdx"), ("../a.vhdx", "..\\a.vhdx")] {
+            let locator = ParentLocator::new(&record(relative));
+            let read = ParentLocator::decode(&locator.encode().unwrap()).unwrap();
+            assert_eq!(read, locator);
+            assert_eq!(read.linkages(), [guid::REGION_BAT]);
+            assert_eq!(read.paths(), [written, "\\srv\\gold\\b\u{e4}se.vhdx"]);
+        }
+        let long = ParentRecord { absolute: "x".repeat(40_000), ..record("a") };
+        assert_eq!(ParentLocator::new(&long).encode(), None);
     }
 
     #[test]

@@ -76,14 +76,38 @@ impl Space {
             }
             return Ok(place);
         }
+        self.extend(&mut state, file, self.block_size, start)
+    }
+
+    /// A place of `len` bytes, a whole number of MiBs, at the end of the file. It reads as zero, also after a crash.
+    ///
+    /// # Errors
+    /// As [`Space::allocate`].
+    pub(super) fn allocate_fresh(
+        &self,
+        file: &dyn BlockFile,
+        len: u64,
+        start: impl FnOnce() -> io::Result<u64>,
+    ) -> io::Result<u64> {
+        let mut state = self.state();
+        self.extend(&mut state, file, len, start)
+    }
+
+    fn extend(
+        &self,
+        state: &mut State,
+        file: &dyn BlockFile,
+        len: u64,
+        start: impl FnOnce() -> io::Result<u64>,
+    ) -> io::Result<u64> {
         let place = match state.next {
             Some(next) => next,
             None => start()?,
         };
         state.next = Some(place);
-        let end = place.checked_add(self.block_size).ok_or(io::ErrorKind::FileTooLarge)?;
+        let end = place.checked_add(len).ok_or(io::ErrorKind::FileTooLarge)?;
         if end > self.len() {
-            let ahead = end.saturating_add(GROW.saturating_sub(self.block_size));
+            let ahead = end.saturating_add(GROW.saturating_sub(len));
             self.grow(file, ahead).or_else(|_| self.grow(file, end))?;
         }
         state.next = Some(end);

@@ -60,17 +60,36 @@ pub(super) fn read(disk: &Vhdx, buf: &mut [u8], offset: u64) -> Result<(), DiskE
         disk.health.readable()?;
         match disk.mapping(piece.block)? {
             Mapping::Zero => now.fill(0),
-            Mapping::At(place) => {
-                let at = place + piece.within;
-                let there = disk.space.len().saturating_sub(at);
-                let (there, past) =
-                    now.split_at_mut(usize::try_from(there).map_or(now.len(), |n| n.min(now.len())));
-                if !there.is_empty() {
-                    disk.file.read_exact_at(there, at).map_err(DiskError::Read)?;
-                }
-                // Old programs let the file end within its last block.
-                past.fill(0);
-            }
+            Mapping::At(place) => read_payload(disk, now, place + piece.within)?,
+            Mapping::Parent => disk.read_parent(now, piece.block, piece.within)?,
+            Mapping::Partial(place) => read_partial(disk, now, piece, place)?,
+        }
+    }
+    Ok(())
+}
+
+fn read_payload(disk: &Vhdx, buf: &mut [u8], at: u64) -> Result<(), DiskError> {
+    let there = disk.space.len().saturating_sub(at);
+    let (there, past) = buf.split_at_mut(usize::try_from(there).map_or(buf.len(), |n| n.min(buf.len())));
+    if !there.is_empty() {
+        disk.file.read_exact_at(there, at).map_err(DiskError::Read)?;
+    }
+    // Old programs let the file end within its last block.
+    past.fill(0);
+    Ok(())
+}
+
+fn read_partial(disk: &Vhdx, buf: &mut [u8], piece: Piece, place: u64) -> Result<(), DiskError> {
+    let sector = disk.shape.sector_len();
+    let mut rest = buf;
+    for (run, here) in disk.runs(piece.block, disk.sectors_of(piece))? {
+        let len = usize::try_from((run.end - run.start) * sector).unwrap_or(usize::MAX).min(rest.len());
+        let (now, later) = rest.split_at_mut(len);
+        rest = later;
+        if here {
+            read_payload(disk, now, place + run.start * sector)?;
+        } else {
+            disk.read_parent(now, piece.block, run.start * sector)?;
         }
     }
     Ok(())
@@ -91,6 +110,13 @@ pub(super) fn read_cached(disk: &Vhdx, buf: &mut [u8], offset: u64) -> Result<bo
         let Some(mapping) = disk.cached_mapping(piece.block) else { return Ok(false) };
         match mapping? {
             Mapping::Zero => now.fill(0),
+            Mapping::Parent => {
+                let offset = piece.block * disk.shape.block_size() + piece.within;
+                if !disk.backing.as_ref().map_or(Ok(false), |backing| backing.read_cached(now, offset))? {
+                    return Ok(false);
+                }
+            }
+            Mapping::Partial(_) => return Ok(false),
             Mapping::At(place) => {
                 let at = place + piece.within;
                 let whole = at.saturating_add(piece.len) <= disk.space.len();
@@ -130,24 +156,57 @@ fn write_piece(disk: &Vhdx, piece: Piece, bufs: &[IoSlice<'_>]) -> Result<(), Di
     {
         let _held = disk.share(piece.block);
         disk.health.writable()?;
-        if let Mapping::At(place) = disk.mapping(piece.block)? {
-            return write_payload(disk, place + piece.within, piece.len, bufs);
+        if write_here(disk, piece, bufs)? {
+            return Ok(());
         }
     }
     let _owned = disk.own(piece.block);
     disk.health.writable()?;
     // Another writer may have been here between the two locks.
-    if let Mapping::At(place) = disk.mapping(piece.block)? {
-        return write_payload(disk, place + piece.within, piece.len, bufs);
+    if write_here(disk, piece, bufs)? {
+        return Ok(());
     }
-    let place = disk.allocate()?;
-    let written = write_payload(disk, place + piece.within, piece.len, bufs)
-        .and_then(|()| disk.set_entry(piece.block, Entry::present(place), None));
-    if written.is_err() {
-        // It may hold some bytes now, so it has to be punched before another block gets it.
-        disk.space.give_back([place]);
+    disk.give_place(piece, |place| write_payload(disk, place + piece.within, piece.len, bufs))
+}
+
+/// Writes to a block that has space. Answers whether it has.
+fn write_here(disk: &Vhdx, piece: Piece, bufs: &[IoSlice<'_>]) -> Result<bool, DiskError> {
+    match disk.mapping(piece.block)? {
+        Mapping::Zero | Mapping::Parent => return Ok(false),
+        Mapping::At(place) => write_payload(disk, place + piece.within, piece.len, bufs)?,
+        Mapping::Partial(place) => {
+            write_payload(disk, place + piece.within, piece.len, bufs)?;
+            disk.set_bits(piece.block, disk.sectors_of(piece))?;
+        }
     }
-    written
+    Ok(true)
+}
+
+impl Vhdx {
+    /// Gives a block without space a place, in which `fill` writes what `piece` of it shall hold; the rest is zero, or the
+    /// parent's. The caller holds the block alone.
+    pub(super) fn give_place(
+        &self,
+        piece: Piece,
+        fill: impl FnOnce(u64) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        let partial = self.mapping(piece.block)? == Mapping::Parent && !self.is_whole(piece);
+        if partial {
+            self.ensure_bitmap(piece.block)?;
+        }
+        let place = self.allocate()?;
+        let mut given = fill(place);
+        if partial {
+            given = given.and_then(|()| self.reset_bits(piece.block, self.sectors_of(piece)));
+        }
+        let entry = if partial { Entry::partial(place) } else { Entry::present(place) };
+        let given = given.and_then(|()| self.set_entry(piece.block, entry, None));
+        if given.is_err() {
+            // It may hold some bytes now, so it has to be punched before another block gets it.
+            self.space.give_back([place]);
+        }
+        given
+    }
 }
 
 fn write_payload(disk: &Vhdx, at: u64, len: u64, bufs: &[IoSlice<'_>]) -> Result<(), DiskError> {

@@ -58,7 +58,7 @@ fn a_clean_file_is_not_touched_by_opening_reading_and_closing() {
     let disk = open(&file);
     read(&*disk, 0, 4096);
     disk.flush().unwrap();
-    disk.unmap(0, 8 * MIB).unwrap();
+    disk.write_zeroes(0, 8 * MIB, false).unwrap();
     disk.write_zeroes(0, 8 * MIB, true).unwrap();
     disk.close().unwrap();
     assert_eq!(bytes_at(&*file, 0, 4 << 20), before);
@@ -79,7 +79,7 @@ fn a_first_write_changes_the_identifiers_that_tell_of_it() {
 }
 
 #[test]
-fn unmapping_whole_blocks_frees_their_space_and_leaves_parts_alone() {
+fn zeroing_whole_blocks_frees_their_space_and_parts_give_theirs_to_the_host() {
     let file = created(&options(4 * MIB + 4096, MIB));
     let disk = open(&file);
     for block in 0..5 {
@@ -91,8 +91,8 @@ fn unmapping_whole_blocks_frees_their_space_and_leaves_parts_alone() {
     }
     disk.flush().unwrap();
     // Half of the first, all of the second, all of the short last one.
-    disk.unmap(MIB / 2, MIB + MIB / 2).unwrap();
-    disk.unmap(4 * MIB, 4096).unwrap();
+    disk.write_zeroes(MIB / 2, MIB + MIB / 2, true).unwrap();
+    disk.write_zeroes(4 * MIB, 4096, true).unwrap();
     assert_eq!(read(&*disk, 0, 1), [1]);
     assert_eq!(read(&*disk, MIB, 1), [0]);
     assert_eq!(read(&*disk, 4 * MIB, 1), [0]);
@@ -134,8 +134,6 @@ fn a_fixed_disk_never_gives_space_up() {
     let disk = open(&file);
     assert!(!disk.geometry().thin);
     write(&*disk, 0, &vec![7; 2 << 20]);
-    disk.unmap(0, MIB).unwrap();
-    assert_eq!(read(&*disk, 0, 512), [7; 512]);
     disk.write_zeroes(0, MIB, true).unwrap();
     assert_eq!(read(&*disk, 0, 512), [0; 512]);
     assert_eq!(disk.block_status(0, 4 * MIB + 512).unwrap(), (BlockStatus::Mapped, 4 * MIB + 512));
@@ -150,7 +148,7 @@ fn space_given_up_is_used_again_after_two_flushes_and_reads_as_zero() {
     let disk = open(&file);
     write(&*disk, 0, &vec![7; 1 << 20]);
     disk.flush().unwrap();
-    disk.unmap(0, MIB).unwrap();
+    disk.write_zeroes(0, MIB, true).unwrap();
     // Freed but not flushed: the place must not be used.
     write(&*disk, MIB, &[8; 512]);
     assert_eq!(bytes_at(&*file, 4 * MIB, 1), [7]);
@@ -183,7 +181,7 @@ fn a_closed_disk_takes_nothing_and_a_read_only_one_no_writes() {
     assert!(disk.geometry().read_only);
     assert_eq!(read(&*disk, 0, 512), [1; 512]);
     assert!(disk.write_at(&[IoSlice::new(&[0; 512])], 0).is_err());
-    assert!(disk.unmap(0, MIB).is_err());
+    assert!(disk.write_zeroes(0, MIB, true).is_err());
     disk.flush().unwrap();
     disk.close().unwrap();
 }
@@ -194,7 +192,7 @@ fn ranges_past_the_disk_are_refused() {
     assert!(disk.read_at(&mut [0; 1024], 4 * MIB).is_err());
     assert!(disk.read_at(&mut [0; 512], u64::MAX - 511).is_err());
     assert!(disk.write_at(&[IoSlice::new(&[0; 1024])], 4 * MIB).is_err());
-    assert!(disk.unmap(0, 5 * MIB).is_err());
+    assert!(disk.write_zeroes(0, 5 * MIB, true).is_err());
     assert!(disk.write_zeroes(u64::MAX, 512, true).is_err());
 }
 

@@ -68,7 +68,7 @@ fn a_reader_never_sees_bytes_of_another_block_while_places_change_hands() {
                         let block = (round * 7 + writer * 6) % BLOCKS;
                         match round % 4 {
                             0 | 1 => write(&**disk, block * MIB, &stamp(block, round)),
-                            2 => disk.unmap(block * MIB, MIB).unwrap(),
+                            2 => disk.write_zeroes(block * MIB, MIB, true).unwrap(),
                             _ => disk.flush().unwrap(),
                         }
                     }

@@ -37,7 +37,7 @@ fn a_write_needs_no_sync_and_a_flush_of_any_number_of_new_blocks_one() {
     try_write(&*disk, 3).unwrap();
     disk.flush().unwrap();
     assert_eq!(probe.syncs(), 1, "a block that has its place");
-    disk.unmap(3 * MIB, MIB).unwrap();
+    disk.write_zeroes(3 * MIB, MIB, true).unwrap();
     assert_eq!(probe.syncs(), 0);
     disk.flush().unwrap();
     assert_eq!(probe.syncs(), 1);
@@ -50,7 +50,7 @@ fn blocks_in_recycled_places_cost_a_flush_one_sync_too() {
     let (_, probe, disk) = probe(64);
     try_write(&*disk, 0).unwrap();
     disk.flush().unwrap();
-    disk.unmap(0, MIB).unwrap();
+    disk.write_zeroes(0, MIB, true).unwrap();
     disk.flush().unwrap();
     try_write(&*disk, 1).unwrap();
     disk.flush().unwrap();
@@ -135,7 +135,7 @@ fn a_failed_write_of_metadata_or_a_failed_sync_ends_writing_and_not_reading() {
         probe.set(None);
         assert!(matches!(try_write(&*disk, 0), Err(DiskError::Poisoned)));
         assert!(matches!(disk.flush(), Err(DiskError::Poisoned)), "a second sync would answer success");
-        assert!(matches!(disk.unmap(0, MIB), Err(DiskError::Poisoned)));
+        assert!(matches!(disk.write_zeroes(0, MIB, true), Err(DiskError::Poisoned)));
         assert_eq!(read(&*disk, 0, 1), [1]);
         assert!(disk.close().is_err());
         // What was flushed is there at the next start.
