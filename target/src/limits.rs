@@ -6,11 +6,9 @@ pub const MAX_CHECK_FINDINGS: usize = 1000;
 /// Longest file of durable state in bytes. A reservation record of [`REGISTRATIONS_MAX`] registrations with the longest names is
 /// shorter; a longer file is not ours.
 pub const STATE_FILE_LEN_MAX: u64 = 2 << 20;
+
 /// Files in one chain of differencing disks. Each read may pass through all of them; labs have a handful.
 pub const MAX_CHAIN_DEPTH: usize = 64;
-
-/// Longest file of durable state in bytes. Records are below 1 KiB; a longer file is not ours.
-pub const STATE_FILE_LEN_MAX: u64 = 64 * 1024;
 
 /// Longest configuration file in bytes. Thousands of LUNs fit.
 pub const CONFIG_LEN_MAX: u64 = 4 * 1024 * 1024;

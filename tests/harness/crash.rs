@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use lunkeep_target::image::{Access, BlockFile, BlockStatus, Disk, Environment, Format, MemoryFile};
+use lunkeep_target::image::{Access, BlockFile, BlockStatus, Disk, Environment, Format, Lineage, MemoryFile};
 
 use crate::crash_file::{CrashFile, CrashImage, Syncs};
 use crate::random::Random;
@@ -82,15 +82,31 @@ pub fn random_script(blocks: u64, unit: u64, steps: usize, random: &mut Random) 
 /// # Errors
 /// What was violated, and how to get there.
 pub fn search(format: Format, image: &MemoryFile, script: &[Step], how: Search) -> Result<usize, String> {
+    search_in(format, &Lineage::none(), image, script, how)
+}
+
+/// As [`search`] for an image with parents.
+///
+/// # Errors
+/// As [`search`].
+pub fn search_in(
+    format: Format,
+    lineage: &Lineage,
+    image: &MemoryFile,
+    script: &[Step],
+    how: Search,
+) -> Result<usize, String> {
     let file = Arc::new(CrashFile::new(image, how.syncs));
-    let record = run(format, &file, script)?;
+    let record = run(format, lineage, &file, script)?;
     let mut random = Random::new(how.seed);
-    let flow = file.crash_images(how.per_stretch, &mut random, |image| match record.verify(format, &image) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(e) => ControlFlow::Break(format!(
-            "{e}\n  after {} changes, {}\n  seed {}, script {script:?}",
-            image.after, image.story, how.seed
-        )),
+    let flow = file.crash_images(how.per_stretch, &mut random, |image| {
+        match record.verify(format, lineage, &image) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => ControlFlow::Break(format!(
+                "{e}\n  after {} changes, {}\n  seed {}, script {script:?}",
+                image.after, image.story, how.seed
+            )),
+        }
     });
     match flow {
         ControlFlow::Continue(count) => Ok(count),
@@ -107,11 +123,11 @@ struct Record {
     written: Vec<(usize, u64, Vec<u8>)>,
 }
 
-fn run(format: Format, file: &Arc<CrashFile>, script: &[Step]) -> Result<Record, String> {
+fn run(format: Format, lineage: &Lineage, file: &Arc<CrashFile>, script: &[Step]) -> Result<Record, String> {
     let env = TestEnvironment::shared();
     let open = || {
         format
-            .open(Arc::clone(file) as Arc<dyn BlockFile>, Access::ReadWrite, &env)
+            .open_in(Arc::clone(file) as Arc<dyn BlockFile>, Access::ReadWrite, &env, lineage)
             .map_err(|e| format!("cannot open the image of the script: {e}"))
     };
     let mut disk = open()?;
@@ -169,13 +185,13 @@ fn run(format: Format, file: &Arc<CrashFile>, script: &[Step]) -> Result<Record,
 }
 
 impl Record {
-    fn verify(&self, format: Format, image: &CrashImage) -> Result<(), String> {
+    fn verify(&self, format: Format, lineage: &Lineage, image: &CrashImage) -> Result<(), String> {
         let env = TestEnvironment::shared();
         let file: Arc<dyn BlockFile> = Arc::new(image.file.clone());
         sound(format, &file, &env, "the file after the crash")?;
         let open = |access| {
             format
-                .open(Arc::clone(&file), access, &env)
+                .open_in(Arc::clone(&file), access, &env, lineage)
                 .map_err(|e| format!("cannot open for {access:?}: {e}"))
         };
         let seen = content(&*open(Access::ReadOnly)?)?;
@@ -232,14 +248,15 @@ fn sound(
     if report.is_sound() { Ok(()) } else { Err(format!("check of {what} found {:?}", report.findings)) }
 }
 
-/// Writes the first block of every unit that has no space yet, where old bytes would come to light.
+/// Writes the first block of every unit that has no space yet, where old bytes would come to light. With a parent the status
+/// does not tell that, so every unit is written.
 fn fill_first_blocks(disk: &dyn Disk, mut content: Vec<u8>, block: usize) -> Result<Vec<u8>, String> {
     let geometry = disk.geometry();
     let unit = u64::from(geometry.allocation_unit);
     let mut at = 0;
     while at < geometry.size {
         let (status, _) = disk.block_status(at, geometry.size - at).map_err(|e| e.to_string())?;
-        if status == BlockStatus::Deallocated {
+        if status == BlockStatus::Deallocated || disk.chain_depth() > 1 {
             let bytes = stamp(at / block as u64, u64::MAX, block);
             disk.write_at(&[IoSlice::new(&bytes)], at)
                 .map_err(|e| format!("cannot write after the crash: {e}"))?;

@@ -3,6 +3,7 @@
 //! Nothing here sleeps and hopes: readiness is a message of the process, and every wait has a limit after which the test fails
 //! with what the process said. A helper that cannot do its part panics, since that is how a test reports.
 
+pub mod chain;
 pub mod content;
 pub mod crash;
 pub mod crash_file;

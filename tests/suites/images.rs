@@ -2,6 +2,7 @@
 
 #[path = "images"]
 mod images {
+    mod chains;
     mod commands;
     mod crashes;
     mod model;

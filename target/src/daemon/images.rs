@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::spec::{CreateSpec, LunSpec};
+use crate::engine::ParentFolders;
 use crate::engine::new_file::{Existing, NewFile};
 use crate::engine::{HostEnvironment, HostFile, HostFileError};
 use crate::image::{
-    Access, Allocation, BlockFile, CreateError, CreateOptions, Disk, Environment, Format, OpenError, decide,
-    raw,
+    Access, Allocation, CreateError, CreateOptions, Disk, Environment, Format, OpenError, decide, raw,
 };
 
 /// An open image.
@@ -104,14 +104,16 @@ pub fn create_if_missing(lun: &LunSpec) -> Result<bool, ImageError> {
 ///
 /// # Errors
 /// [`ImageError`].
-pub fn open(lun: &LunSpec, access: Access) -> Result<OpenImage, ImageError> {
+pub fn open(lun: &LunSpec, access: Access, parents: &Arc<ParentFolders>) -> Result<OpenImage, ImageError> {
     let failed = |source| ImageError::Open { path: lun.path.clone(), source };
-    let file: Arc<dyn BlockFile> = Arc::new(HostFile::open(&lun.path, access)?);
+    let file = Arc::new(HostFile::open(&lun.path, access)?);
+    let lineage =
+        parents.lineage(&file).map_err(|source| HostFileError::Io { path: lun.path.clone(), source })?;
     let environment: Arc<dyn Environment> = Arc::new(HostEnvironment);
     let format = decide(&*file, &lun.path, lun.format).map_err(failed)?;
     let disk = match (format, lun.logical_block) {
         (Format::Raw, Some(block)) => raw::open_with_blocks(file, access, block),
-        _ => format.open(file, access, &environment),
+        _ => format.open_in(file, access, &environment, &lineage),
     };
     let disk = disk.map_err(failed)?;
     let found = disk.geometry().logical_block;
@@ -133,9 +135,9 @@ pub const fn access_of(lun: &LunSpec) -> Access {
 ///
 /// # Errors
 /// As [`create_if_missing`] and [`open`].
-pub fn check(lun: &LunSpec) -> Result<(), ImageError> {
+pub fn check(lun: &LunSpec, parents: &Arc<ParentFolders>) -> Result<(), ImageError> {
     if exists(&lun.path)? {
-        let image = open(lun, Access::ReadOnly)?;
+        let image = open(lun, Access::ReadOnly, parents)?;
         drop(image);
         return Ok(());
     }
@@ -203,6 +205,10 @@ fn create_image(
 mod tests {
     use super::*;
 
+    fn parents() -> Arc<ParentFolders> {
+        ParentFolders::new(&[]).unwrap()
+    }
+
     fn lun(path: &Path, size: Option<u64>) -> LunSpec {
         let create = size.map(|size| CreateSpec { size, allocation: Allocation::Dynamic });
         LunSpec {
@@ -221,7 +227,7 @@ mod tests {
         let path = folder.path().join("a.raw");
         assert!(create_if_missing(&lun(&path, Some(1 << 20))).unwrap());
         assert!(!create_if_missing(&lun(&path, Some(1 << 20))).unwrap());
-        let image = open(&lun(&path, None), Access::ReadWrite).unwrap();
+        let image = open(&lun(&path, None), Access::ReadWrite, &parents()).unwrap();
         assert_eq!((image.format, image.disk.geometry().size), (Format::Raw, 1 << 20));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -230,7 +236,10 @@ mod tests {
     fn a_missing_image_without_a_size_is_an_error_with_the_fix() {
         let error = create_if_missing(&lun(Path::new("no/such.vhdx"), None)).unwrap_err().to_string();
         assert!(error.contains("--disk no/such.vhdx,size=10G"), "{error}");
-        assert!(matches!(check(&lun(Path::new("no/such.vhdx"), None)), Err(ImageError::Missing { .. })));
+        assert!(matches!(
+            check(&lun(Path::new("no/such.vhdx"), None), &parents()),
+            Err(ImageError::Missing { .. })
+        ));
     }
 
     #[test]
@@ -241,9 +250,10 @@ mod tests {
         assert!(matches!(error, ImageError::Create { .. }), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let missing = folder.path().join("no-folder/a.raw");
-        for result in
-            [check(&lun(&missing, Some(512))), create_if_missing(&lun(&missing, Some(512))).map(|_| ())]
-        {
+        for result in [
+            check(&lun(&missing, Some(512)), &parents()),
+            create_if_missing(&lun(&missing, Some(512))).map(|_| ()),
+        ] {
             assert!(matches!(result, Err(ImageError::NoFolder { .. })));
         }
     }
@@ -261,7 +271,7 @@ mod tests {
     fn a_check_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.raw");
-        check(&lun(&path, Some(1 << 20))).unwrap();
+        check(&lun(&path, Some(1 << 20)), &parents()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -271,8 +281,11 @@ mod tests {
         let path = folder.path().join("a.vhdx");
         create_if_missing(&lun(&path, Some(4 << 20))).unwrap();
         let with_blocks = |block| LunSpec { logical_block: Some(block), ..lun(&path, None) };
-        assert!(matches!(open(&with_blocks(4096), Access::ReadOnly), Err(ImageError::OtherBlockSize { .. })));
-        assert!(open(&with_blocks(512), Access::ReadOnly).is_ok());
+        assert!(matches!(
+            open(&with_blocks(4096), Access::ReadOnly, &parents()),
+            Err(ImageError::OtherBlockSize { .. })
+        ));
+        assert!(open(&with_blocks(512), Access::ReadOnly, &parents()).is_ok());
     }
 
     #[test]
@@ -284,9 +297,12 @@ mod tests {
         assert!(uneven.contains("multiple of the block size"), "{uneven}");
         assert!(create_if_missing(&with_blocks(4096, Some(1 << 20))).unwrap());
         for block in [4096, 512] {
-            let image = open(&with_blocks(block, None), Access::ReadWrite).unwrap();
+            let image = open(&with_blocks(block, None), Access::ReadWrite, &parents()).unwrap();
             assert_eq!(image.disk.geometry().logical_block, block);
         }
-        assert_eq!(open(&lun(&path, None), Access::ReadWrite).unwrap().disk.geometry().logical_block, 512);
+        assert_eq!(
+            open(&lun(&path, None), Access::ReadWrite, &parents()).unwrap().disk.geometry().logical_block,
+            512
+        );
     }
 }

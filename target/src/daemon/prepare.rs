@@ -13,6 +13,7 @@ use lunkeep_common::name::{IscsiName, NameError};
 use super::images::{self, ImageError};
 use super::name;
 use super::spec::{Access, Authentication, LunSpec, ServeSpec, TargetSpec};
+use crate::engine::ParentFolders;
 use crate::image::{Disk, DiskError, Format};
 use crate::store::{LunFolder, Naa, StateLocation, StoreError};
 
@@ -65,6 +66,9 @@ pub enum PrepareError {
     /// An image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A folder for parents of differencing disks.
+    #[error("a folder for parents: {0}")]
+    ParentFolder(String),
     /// Durable state.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,7 +116,8 @@ impl Prepared {
     /// # Errors
     /// [`PrepareError`], with everything closed again. An image that was created stays.
     pub fn open(spec: &ServeSpec) -> Result<Self, PrepareError> {
-        let mut opening = Opening::default();
+        let parents = ParentFolders::new(&spec.parent_dirs).map_err(PrepareError::ParentFolder)?;
+        let mut opening = Opening { parents, seen: Seen::default(), notes: Vec::new(), disks: Vec::new() };
         let targets: Result<Vec<_>, _> =
             spec.targets.iter().map(|target| opening.target(target, &spec.state)).collect();
         match targets.and_then(refuse_same_names) {
@@ -140,17 +145,26 @@ impl Prepared {
 pub fn check(spec: &ServeSpec) -> Result<(), Vec<PrepareError>> {
     let mut seen = Seen::default();
     let mut errors = Vec::new();
+    let parents = match ParentFolders::new(&spec.parent_dirs) {
+        Ok(parents) => parents,
+        Err(error) => return Err(vec![PrepareError::ParentFolder(error)]),
+    };
     for target in &spec.targets {
         for (number, lun) in &target.luns {
             let place = place_of(target, *number);
-            errors.extend(check_lun(lun, &spec.state, &place, &mut seen).err());
+            errors.extend(check_lun(lun, (&spec.state, &parents), &place, &mut seen).err());
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-fn check_lun(lun: &LunSpec, state: &StateLocation, place: &str, seen: &mut Seen) -> Result<(), PrepareError> {
-    images::check(lun)?;
+fn check_lun(
+    lun: &LunSpec,
+    (state, parents): (&StateLocation, &Arc<ParentFolders>),
+    place: &str,
+    seen: &mut Seen,
+) -> Result<(), PrepareError> {
+    images::check(lun, parents)?;
     let serial = lun.serial.as_ref().map(|serial| serial.as_str().to_owned());
     if !lun.path.exists() {
         return seen.serial(place, serial);
@@ -164,8 +178,8 @@ fn check_lun(lun: &LunSpec, state: &StateLocation, place: &str, seen: &mut Seen)
 }
 
 /// What is open so far.
-#[derive(Default)]
 struct Opening {
+    parents: Arc<ParentFolders>,
     seen: Seen,
     notes: Vec<String>,
     disks: Vec<(PathBuf, Arc<dyn Disk>)>,
@@ -196,7 +210,7 @@ impl Opening {
         self.seen.image(place, &spec.path)?;
         // Damaged state is found before the image is touched, and an image that cannot be opened gets no state.
         LunFolder::peek(state, &spec.path)?;
-        let image = images::open(spec, images::access_of(spec))?;
+        let image = images::open(spec, images::access_of(spec), &self.parents)?;
         self.disks.push((spec.path.clone(), Arc::clone(&image.disk)));
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(PrepareError::Random)?;

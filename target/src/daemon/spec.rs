@@ -27,6 +27,8 @@ pub struct ServeSpec {
     pub default_portals: bool,
     /// Where identities are kept.
     pub state: StateLocation,
+    /// Folders, beside the image's own, in which the parents of differencing disks may be.
+    pub parent_dirs: Vec<PathBuf>,
     /// The targets; at least one, with different names.
     pub targets: Vec<TargetSpec>,
     /// Who may ask which targets there are.

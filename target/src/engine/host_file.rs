@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
 
 use super::host_lock;
-use crate::image::{Access, BlockFile};
+use crate::image::{Access, BlockFile, FileKey};
 
 /// Buffers that the kernel takes in one call (`UIO_MAXIOV`).
 const MAX_BUFFERS: usize = 1024;
@@ -126,6 +126,14 @@ impl HostFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which file it is, whatever its names.
+    ///
+    /// # Errors
+    /// What the host reports.
+    pub fn key(&self) -> io::Result<FileKey> {
+        self.file.metadata().map(|m| FileKey { device: m.dev(), inode: m.ino() })
     }
 
     /// Makes the name of a new or renamed file durable: syncs the folder it is in.

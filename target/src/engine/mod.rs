@@ -10,6 +10,7 @@ mod directory;
 pub mod environment;
 pub mod host_file;
 mod host_lock;
+pub mod host_parents;
 mod latch;
 mod listener;
 mod login;
@@ -25,4 +26,5 @@ mod unit;
 
 pub use environment::HostEnvironment;
 pub use host_file::{HostFile, HostFileError};
+pub use host_parents::ParentFolders;
 pub use server::{Server, ShutdownReport, StartError};

@@ -213,7 +213,10 @@ impl Lineage {
                     let mut above = self.above.clone();
                     above.push(parent.key);
                     let source = Some(Arc::clone(&parent.parents));
-                    return Ok(Found { parent, lineage: Self { source, above, ignore_ids: self.ignore_ids } });
+                    return Ok(Found {
+                        parent,
+                        lineage: Self { source, above, ignore_ids: self.ignore_ids },
+                    });
                 }
                 Err(problem) => problems.push(problem),
             }
@@ -308,7 +311,11 @@ pub struct Member {
 
 /// Describes the ancestors of `file`, the nearest first. The error at the end, if there is one, tells where the chain breaks.
 #[must_use]
-pub fn ancestors(format: Format, file: &Arc<dyn BlockFile>, lineage: &Lineage) -> (Vec<Member>, Option<OpenError>) {
+pub fn ancestors(
+    format: Format,
+    file: &Arc<dyn BlockFile>,
+    lineage: &Lineage,
+) -> (Vec<Member>, Option<OpenError>) {
     let mut members: Vec<Member> = Vec::new();
     let (mut file, mut lineage) = (Arc::clone(file), lineage.clone());
     loop {

@@ -164,7 +164,7 @@ fn look(disk: &dyn Disk, sound: bool) {
 fn change(disk: &dyn Disk) -> Vec<(u64, Vec<u8>)> {
     let geometry = disk.geometry();
     let unit = u64::from(geometry.allocation_unit);
-    let _ = disk.unmap(3 * MIB / unit * unit, unit.min(geometry.size));
+    let _ = disk.write_zeroes(3 * MIB / unit * unit, unit.min(geometry.size), true);
     let _ = disk.flush();
     let _ = disk.write_zeroes(geometry.size / 4 / 4096 * 4096, 4096.min(geometry.size / 2), true);
     let mut written = Vec::new();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::open::open;
+use super::open::{ParentArgs, open};
 use crate::cli::output;
 use crate::image::{Access, CheckReport, Format, OpenErrorKind, Severity};
 
@@ -31,6 +31,8 @@ pub(super) struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    parents: ParentArgs,
 }
 
 /// How a check ended; the exit codes of `qemu-img check`.
@@ -60,14 +62,15 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
 pub(super) fn check(args: &CheckArgs) -> CheckExit {
     let path = &args.path;
     let access = if args.repair { Access::ReadWrite } else { Access::ReadOnly };
-    let opened = match open(path, args.format, access) {
+    let opened = match open(path, args.format, access, &args.parents) {
         Ok(opened) => opened,
         Err(refused) => {
             output::error(refused.message);
             return if refused.unsupported { CheckExit::Unsupported } else { CheckExit::Failed };
         }
     };
-    let report = match opened.format.check(&opened.file, args.repair, &opened.environment) {
+    let report = match opened.format.check_in(&opened.file, args.repair, &opened.environment, &opened.lineage)
+    {
         Ok(report) => report,
         Err(e) => {
             output::error(format_args!("{}: {e}", path.display()));

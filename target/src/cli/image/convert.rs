@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::open::open;
+use super::open::{ParentArgs, open};
 use super::{NewImageArgs, bytes, must_not_exist};
 use crate::cli::output;
 use crate::engine::new_file::{Existing, NewFile};
@@ -34,6 +34,8 @@ pub(super) struct ConvertArgs {
     force: bool,
     #[command(flatten)]
     new: NewImageArgs,
+    #[command(flatten)]
+    parents: ParentArgs,
 }
 
 pub(super) fn run(args: &ConvertArgs) -> Result<(), String> {
@@ -65,11 +67,9 @@ pub(super) fn convert(args: &ConvertArgs, stop: &AtomicBool) -> Result<(), Strin
         must_not_exist(to, "; --force replaces it")?;
         Existing::Keep
     };
-    let input = open(from, args.input_format, Access::ReadOnly).map_err(|refused| refused.message)?;
-    let source = input
-        .format
-        .open(input.file, Access::ReadOnly, &input.environment)
-        .map_err(|e| format!("{}: {e}", from.display()))?;
+    let input =
+        open(from, args.input_format, Access::ReadOnly, &args.parents).map_err(|refused| refused.message)?;
+    let source = input.disk(Access::ReadOnly).map_err(|e| format!("{}: {e}", from.display()))?;
     // The lock of a file that is to be replaced: nobody may be using it, not even as the source.
     let replaced = match existing {
         Existing::Replace if to.exists() => {

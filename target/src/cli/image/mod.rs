@@ -1,6 +1,7 @@
 //! `lunkeep-target image`: makes, describes, checks and converts images.
 
 mod check;
+mod child;
 mod convert;
 mod create;
 mod info;

@@ -61,6 +61,10 @@ pub struct ServeArgs {
     #[arg(long, conflicts_with = "config")]
     pub no_force_aptpl: bool,
 
+    /// Folder in which parents of differencing disks may be, beside that of the image; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub parent_dir: Vec<PathBuf>,
+
     /// User name that initiators log in with, by CHAP
     #[arg(long, value_name = "NAME", requires = "chap_secret_file", conflicts_with = "config")]
     pub chap_user: Option<String>,
@@ -105,6 +109,7 @@ impl ServeArgs {
         if let Some(folder) = &self.state {
             spec.state = StateLocation::Folder(folder.clone());
         }
+        spec.parent_dirs.extend(self.parent_dir.iter().cloned());
         Ok(spec)
     }
 
@@ -144,6 +149,7 @@ impl ServeArgs {
             portals: default_portals().into_iter().map(|portal| self.portal(portal.listen)).collect(),
             default_portals: true,
             state: StateLocation::BesideImage,
+            parent_dirs: Vec::new(),
             targets: vec![target],
             discovery: Authentication::None,
             settings: Settings { force_aptpl: !self.no_force_aptpl, ..Settings::default() },

@@ -88,10 +88,20 @@ impl Resolver<'_> {
             Some(state) => StateLocation::Folder(self.folder.join(state.get_ref())),
             None => StateLocation::BesideImage,
         };
+        let parent_dirs = file.parent_dirs.iter().map(|folder| self.folder.join(folder.get_ref())).collect();
         let mut settings = self.settings(&file.limits.unwrap_or_default());
         self.reservations(&file.reservations.unwrap_or_default(), &mut settings);
         let notes = std::mem::take(&mut self.notes);
-        ServeSpec { portals, default_portals: default_are_used, state, targets, discovery, settings, notes }
+        ServeSpec {
+            portals,
+            default_portals: default_are_used,
+            state,
+            parent_dirs,
+            targets,
+            discovery,
+            settings,
+            notes,
+        }
     }
 
     fn settings(&mut self, table: &Limits) -> Settings {

@@ -24,6 +24,7 @@ fn spec(folder: &Path, targets: &[(Option<&str>, &[&str])]) -> ServeSpec {
         portals: default_portals(),
         default_portals: true,
         state: StateLocation::BesideImage,
+        parent_dirs: Vec::new(),
         targets: targets.collect(),
         discovery: Authentication::None,
         settings: Settings::default(),

@@ -43,7 +43,11 @@ pub(super) struct Bitmaps {
 impl Bitmaps {
     /// For bitmaps of `len` bytes.
     pub(super) fn new(len: u64) -> Self {
-        Self { len: usize::try_from(len).unwrap_or(0), dirty: AtomicUsize::new(0), entries: RwLock::default() }
+        Self {
+            len: usize::try_from(len).unwrap_or(0),
+            dirty: AtomicUsize::new(0),
+            entries: RwLock::default(),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<u32, Entry>> {

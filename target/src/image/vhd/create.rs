@@ -97,12 +97,17 @@ pub(super) fn create_child(
 ) -> Result<(), CreateError> {
     let refuse = |option, value: u64, rule| Err(CreateError::option(Format::Vhd, option, value, rule));
     let block_size = options.block_size.unwrap_or(DEFAULT_BLOCK_SIZE);
-    let block = u32::try_from(block_size).ok().filter(|b| b.is_power_of_two() && BLOCK_SIZES.contains(&block_size));
+    let block =
+        u32::try_from(block_size).ok().filter(|b| b.is_power_of_two() && BLOCK_SIZES.contains(&block_size));
     let Some(block) = block else {
         return refuse("block size", block_size, "it is a power of two from 4096 to 268435456 bytes");
     };
     if options.size == 0 || !options.size.is_multiple_of(512) || options.size > MAX_SIZE {
-        return refuse("size", options.size, "it is a multiple of 512 bytes, at least 512 and at most 2040 GiB");
+        return refuse(
+            "size",
+            options.size,
+            "it is a multiple of 512 bytes, at least 512 and at most 2040 GiB",
+        );
     }
     let shape = Shape::new(options.size, block, TABLE_AT).filter(|s| s.blocks <= MAX_VHD_BLOCKS);
     let Some(shape) = shape.filter(all_fits) else {
@@ -112,7 +117,12 @@ pub(super) fn create_child(
     let mut at = TABLE_AT + table_len(&shape);
     for (platform, text) in locator_texts(&options.parent) {
         let Some(len) = u32::try_from(text.len()).ok().filter(|len| *len <= MAX_LOCATOR_TEXT) else {
-            return Err(CreateError::option(Format::Vhd, "parent", &options.parent.absolute, "the path is too long"));
+            return Err(CreateError::option(
+                Format::Vhd,
+                "parent",
+                &options.parent.absolute,
+                "the path is too long",
+            ));
         };
         locators.push((Locator { platform, len, offset: at }, text));
         at += u64::from(len).next_multiple_of(512);

@@ -154,12 +154,6 @@ impl Header {
         Uuid::from_bytes(field(&self.bytes, 40))
     }
 
-    /// Puts another parent's identity in.
-    pub(super) fn set_parent_id(&mut self, id: Uuid) {
-        put(&mut self.bytes, 40, id.as_bytes());
-        self.seal();
-    }
-
     /// The names of the parent: relative ones first, then absolute ones, the bare name in the header last.
     pub(super) fn parent_names(&self, file: &dyn BlockFile) -> Vec<String> {
         let rank = |l: &Locator| PLATFORMS.iter().position(|p| *p == &l.platform);

@@ -54,15 +54,8 @@ pub(super) struct Space {
 impl Space {
     /// A file whose last block or metadata ends at `end` and which is `len` bytes long; `gaps` lie between its blocks.
     pub(super) fn new(shape: Shape, footer: Footer, end: u64, len: u64, gaps: &[Range<u64>]) -> Self {
-        let mut space = Self {
-            shape,
-            footer,
-            end,
-            len,
-            free: Vec::new(),
-            changed: Vec::new(),
-            freed: Vec::new(),
-        };
+        let mut space =
+            Self { shape, footer, end, len, free: Vec::new(), changed: Vec::new(), freed: Vec::new() };
         for gap in gaps.iter().rev() {
             let mut at = shape.slot_after(gap.start);
             while at + shape.slot_len() <= gap.end && space.free.len() < MAX_VHD_FREE_SLOTS {

@@ -44,7 +44,8 @@ impl Vhdx {
             }
             let (page, bit) = ((first + at) / PAGE_SECTORS, (first + at) % PAGE_SECTORS);
             let end = sectors.end.min(at + (PAGE_SECTORS - bit));
-            let segment = Segment { page: u32::try_from(base + page).unwrap_or(u32::MAX), bit, sectors: at..end };
+            let segment =
+                Segment { page: u32::try_from(base + page).unwrap_or(u32::MAX), bit, sectors: at..end };
             at = end;
             Some(segment)
         })
@@ -115,7 +116,9 @@ impl Vhdx {
     fn change_bits(&self, block: u64, sectors: Range<u64>, to: bool) -> Result<(), DiskError> {
         for Segment { page, bit, sectors } in self.segments(block, sectors) {
             let bits = bit..bit + (sectors.end - sectors.start);
-            self.bitmaps.update(page, |words| fill(words, &bits, to)).map_err(|e: io::Error| DiskError::Read(e))?;
+            self.bitmaps
+                .update(page, |words| fill(words, &bits, to))
+                .map_err(|e: io::Error| DiskError::Read(e))?;
         }
         Ok(())
     }

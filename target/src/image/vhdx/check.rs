@@ -109,7 +109,9 @@ impl Blocks<'_> {
     /// Complains when a chunk before `chunk` has lacked its bitmap.
     fn end_chunk(&mut self, chunk: u64) {
         if let Some(without) = self.without_bitmap.take_if(|without| *without < chunk) {
-            let text = format!("blocks of chunk {without} are partly here, but it has no bitmap that says which part");
+            let text = format!(
+                "blocks of chunk {without} are partly here, but it has no bitmap that says which part"
+            );
             self.found(Severity::Error, text);
         }
     }

@@ -10,9 +10,7 @@ use super::metadata::{BLOCK_SIZES, Metadata, SIZE_MAX};
 use super::parent_locator::ParentLocator;
 use super::region::{RegionTable, TABLE_OFFSETS};
 use super::{MIB, SIGNATURE};
-use crate::image::{
-    Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, Format,
-};
+use crate::image::{Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, Format};
 
 /// Block size when none is asked for: that of Windows.
 const BLOCK_SIZE: u64 = 32 * MIB;

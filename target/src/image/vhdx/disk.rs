@@ -122,7 +122,8 @@ impl Vhdx {
             read_only: access == Access::ReadOnly,
         };
         let bat = BatPages::new(Arc::clone(&file), container.regions.bat.start, shape.entries());
-        let bitmaps = BatPages::bitmaps(Arc::clone(&file), if backing.is_some() { shape.chunks() } else { 0 });
+        let bitmaps =
+            BatPages::bitmaps(Arc::clone(&file), if backing.is_some() { shape.chunks() } else { 0 });
         Ok(Self {
             bitmaps,
             new_bitmap: Mutex::new(()),
@@ -224,7 +225,9 @@ impl Vhdx {
                 let offset = entry.offset();
                 let fits = offset >= MIB && offset.checked_add(MIB).is_some_and(|end| end <= limit);
                 if !fits || self.reserved.hit(&(offset..offset.saturating_add(MIB))).is_some() {
-                    return Err(format!("the bitmap at entry {index} is said to be at {offset}, where it cannot be"));
+                    return Err(format!(
+                        "the bitmap at entry {index} is said to be at {offset}, where it cannot be"
+                    ));
                 }
                 Ok(Some(offset))
             }

@@ -152,8 +152,13 @@ impl Vhdx {
         }
         let mut images = VecDeque::new();
         let logged = bitmaps_images
-            .and_then(|bitmaps| Ok(images.extend(bitmaps.into_iter().chain(table?))))
-            .and_then(|()| if self.backing.is_some() && !images.is_empty() { self.sync(&mut writer) } else { Ok(()) })
+            .and_then(|bitmaps| {
+                images.extend(bitmaps.into_iter().chain(table?));
+                Ok(())
+            })
+            .and_then(|()| {
+                if self.backing.is_some() && !images.is_empty() { self.sync(&mut writer) } else { Ok(()) }
+            })
             .and_then(|()| self.log_pages(&mut writer, &mut images))
             .and_then(|()| self.sync(&mut writer));
         if let Err(e) = logged {

@@ -106,7 +106,8 @@ impl Vhdx {
         let end = (start + piece.len).min(self.space.len());
         if start < end {
             let file = self.file.as_ref();
-            let zeroed = if may_deallocate { file.punch_hole(start..end) } else { file.zero_range(start..end) };
+            let zeroed =
+                if may_deallocate { file.punch_hole(start..end) } else { file.zero_range(start..end) };
             self.unsynced.store(true, Ordering::Release);
             zeroed.map_err(DiskError::of_write)?;
         }

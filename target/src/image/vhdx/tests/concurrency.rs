@@ -185,7 +185,7 @@ fn a_place_does_not_change_hands_while_it_is_read_or_written() {
             });
             gate.until_held();
             scope.spawn(|| {
-                disk.unmap(0, MIB).unwrap();
+                disk.write_zeroes(0, MIB, true).unwrap();
                 disk.flush().unwrap();
                 write(&*disk, MIB, &stamp(1, 1));
                 disk.flush().unwrap();

@@ -30,7 +30,13 @@ impl GateFile {
     }
 
     pub(super) fn open(self: &Arc<Self>) -> Arc<dyn Disk> {
-        super::super::open(Arc::clone(self) as Arc<dyn BlockFile>, Access::ReadWrite, &env()).unwrap()
+        super::super::open(
+            Arc::clone(self) as Arc<dyn BlockFile>,
+            Access::ReadWrite,
+            &env(),
+            &crate::image::Lineage::none(),
+        )
+        .unwrap()
     }
 
     /// From now on what touches `range` waits.

@@ -8,7 +8,7 @@ const SIZE: u64 = 64 << 40;
 
 /// Counts what is read.
 fn opened(file: &Arc<MemoryFile>) -> Vhdx {
-    Vhdx::open(Arc::clone(file) as Arc<dyn BlockFile>, Access::ReadWrite, &env()).unwrap()
+    Vhdx::open(Arc::clone(file) as Arc<dyn BlockFile>, Access::ReadWrite, &env(), &Lineage::none()).unwrap()
 }
 
 #[test]

@@ -271,7 +271,12 @@ fn a_replay_that_is_interrupted_is_done_again() {
         let file = dirty(&laid);
         let probe = ProbeFile::new(&file);
         probe.set(Some(Fault::Write(offset, offset + 4096, io::ErrorKind::Other)));
-        let failed = super::super::open(Arc::clone(&probe) as Arc<dyn BlockFile>, Access::ReadWrite, &env());
+        let failed = super::super::open(
+            Arc::clone(&probe) as Arc<dyn BlockFile>,
+            Access::ReadWrite,
+            &env(),
+            &Lineage::none(),
+        );
         assert_eq!(failed.unwrap_err().kind(), OpenErrorKind::Io);
         assert_eq!(replayed(&file), pages(&[(1, 9), (2, 9), (3, 9)]));
     }

@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use super::MIB;
 use crate::image::{
-    Access, BlockFile, CheckReport, CreateOptions, Disk, Environment, MemoryFile, OpenError, Severity,
+    Access, BlockFile, CheckReport, CreateOptions, Disk, Environment, Lineage, MemoryFile, OpenError,
+    Severity,
 };
 
 /// Identifiers that no other environment of this run gives, and a clock that stands still.
@@ -56,7 +57,7 @@ fn open(file: &Arc<MemoryFile>) -> Arc<dyn Disk> {
 }
 
 fn try_open(file: &Arc<MemoryFile>, access: Access) -> Result<Arc<dyn Disk>, OpenError> {
-    super::open(Arc::clone(file) as Arc<dyn BlockFile>, access, &env())
+    super::open(Arc::clone(file) as Arc<dyn BlockFile>, access, &env(), &Lineage::none())
 }
 
 fn check(file: &Arc<MemoryFile>) -> CheckReport {
@@ -124,7 +125,8 @@ impl ProbeFile {
     }
 
     fn open(self: &Arc<Self>) -> Arc<dyn Disk> {
-        super::open(Arc::clone(self) as Arc<dyn BlockFile>, Access::ReadWrite, &env()).unwrap()
+        super::open(Arc::clone(self) as Arc<dyn BlockFile>, Access::ReadWrite, &env(), &Lineage::none())
+            .unwrap()
     }
 }
 
