@@ -21,8 +21,15 @@ pub(super) struct Format {
     pub(super) qemu: Option<&'static str>,
 }
 
-pub(super) const FORMATS: [Format; 7] = [
+pub(super) const FORMATS: [Format; 8] = [
     Format { name: "raw", file: "disk.raw", options: &[], block: 512, qemu: Some("raw") },
+    Format {
+        name: "raw of 4096-byte blocks",
+        file: "disk.raw",
+        options: &["block=4096"],
+        block: 4096,
+        qemu: Some("raw"),
+    },
     Format { name: "fixed VHD", file: "disk.vhd", options: &["fixed"], block: 512, qemu: Some("vpc") },
     Format { name: "dynamic VHD", file: "disk.vhd", options: &[], block: 512, qemu: Some("vpc") },
     Format { name: "fixed VHDX", file: "disk.vhdx", options: &["fixed"], block: 512, qemu: Some("vhdx") },
@@ -50,13 +57,22 @@ impl Format {
         self.options.iter().fold(format!("{path},size={size}"), |text, option| text + "," + option)
     }
 
+    /// The value of `--disk` for an image that exists. A raw file does not say its block size.
+    pub(super) fn disk(&self, path: &str) -> String {
+        if self.records_nothing() { format!("{path},block={}", self.block) } else { path.to_owned() }
+    }
+
+    fn records_nothing(&self) -> bool {
+        self.qemu == Some("raw")
+    }
+
     /// Turns the raw file `source` into a new image at `path` with our own tool.
     pub(super) fn convert_from(&self, source: &str, path: &str) {
         let mut arguments =
             vec!["image".to_owned(), "convert".to_owned(), source.to_owned(), path.to_owned()];
-        arguments.extend(
-            self.options.iter().map(|option| format!("--{}", option.replace("block=", "sector-size="))),
-        );
+        let recorded = if self.records_nothing() { &[] } else { self.options };
+        arguments
+            .extend(recorded.iter().map(|option| format!("--{}", option.replace("block=", "sector-size="))));
         programs!().target(arguments).expect_success();
     }
 

@@ -61,7 +61,7 @@ fn written_to_the_file_is_read_over_iscsi(format: &Format) {
     sparse_disk(&source, SIZE, &mut Random::new(seed(&test_name())));
     format.convert_from(&folder.name("source.raw"), &image);
     check(&image);
-    let target = Target::serve(programs!(), ["--disk", &image]);
+    let target = Target::serve(programs!(), ["--disk", &format.disk(&image)]);
     qemu_img(&["convert", "-f", "raw", "-O", "raw", &target.url(0), &folder.name("read.raw")])
         .expect_success();
     assert_same(&source, &folder.file("read.raw"));
@@ -109,7 +109,7 @@ fn patterns_survive_rewriting_discarding_and_a_restart(format: &Format) {
     );
     target.stop();
     check(&image);
-    let target = Target::serve(programs!(), ["--disk", &image]);
+    let target = Target::serve(programs!(), ["--disk", &format.disk(&image)]);
     let restarted = [
         "read -P 0x11 0 1000",
         "read -P 0x22 1000 3000",
@@ -164,7 +164,16 @@ macro_rules! for_every_format {
     }};
 }
 
-for_every_format!(raw: 0, fixed_vhd: 1, dynamic_vhd: 2, fixed_vhdx: 3, dynamic_vhdx: 4, fixed_vhdx_4096: 5, dynamic_vhdx_4096: 6);
+for_every_format!(
+    raw: 0,
+    raw_4096: 1,
+    fixed_vhd: 2,
+    dynamic_vhd: 3,
+    fixed_vhdx: 4,
+    dynamic_vhdx: 5,
+    fixed_vhdx_4096: 6,
+    dynamic_vhdx_4096: 7,
+);
 
 #[test]
 fn qemu_reads_and_writes_with_header_digests() {
@@ -174,7 +183,7 @@ fn qemu_reads_and_writes_with_header_digests() {
     let folder = Folder::new();
     let source = folder.file("source.raw");
     sparse_disk(&source, SIZE, &mut Random::new(seed(&test_name())));
-    let disk = FORMATS[4].new_disk(&folder.name("disk.vhdx"), SIZE);
+    let disk = FORMATS[5].new_disk(&folder.name("disk.vhdx"), SIZE);
     let target = Target::serve(programs!(), ["--disk", &disk]);
     // QEMU then offers CRC32C alone: without it there is no login.
     let options = format!(

@@ -93,16 +93,20 @@ fn designations(identity: &Identity, nexus: &Nexus) -> Vec<Designation> {
 fn block_limits(config: &LogicalUnitConfig) -> BlockLimits {
     let medium = &config.medium;
     let if_thin = |value| if medium.thin { value } else { 0 };
+    // A granularity of one block says nothing, and zero means that nothing is said (SBC-3 §6.6.3). QEMU 7.2 fails an assertion on
+    // reading from a LUN of 4096-byte blocks for which it has one of a single block.
+    let unmap_granularity = match medium.allocation_unit / medium.logical_block {
+        0 | 1 => 0,
+        blocks => if_thin(blocks.min(UNMAP_GRANULARITY_REPORTED_MAX)),
+    };
     BlockLimits {
         write_same_non_zero: true,
         optimal_granularity: u16::try_from(medium.blocks_per_physical()).unwrap_or(u16::MAX),
         max_transfer: config.commands.transfer / medium.logical_block,
         max_unmap_blocks: if_thin(config.commands.unmap_blocks),
         max_unmap_descriptors: if_thin(config.commands.unmap_descriptors),
-        unmap_granularity: if_thin(
-            (medium.allocation_unit / medium.logical_block).clamp(1, UNMAP_GRANULARITY_REPORTED_MAX),
-        ),
-        unmap_alignment: medium.thin.then_some(0),
+        unmap_granularity,
+        unmap_alignment: (unmap_granularity > 0).then_some(0),
         max_write_same: (config.commands.write_same / medium.logical_block).into(),
         ..BlockLimits::default()
     }

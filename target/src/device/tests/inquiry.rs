@@ -42,6 +42,18 @@ fn the_unmap_granularity_stays_below_what_one_write_same_10_can_count() {
 }
 
 #[test]
+fn an_unmap_granularity_of_one_block_is_not_reported() {
+    let mut bench = Bench::with(|config| {
+        config.medium.logical_block = 4096;
+        config.medium.physical_block = 4096;
+        config.medium.allocation_unit = 4096;
+    });
+    let data = good(bench.run(&[0x12, 1, 0xb0, 0xff, 0xff, 0]));
+    // OPTIMAL UNMAP GRANULARITY; UGAVALID and UNMAP GRANULARITY ALIGNMENT.
+    assert_eq!((&data[28..32], &data[32..36]), (&[0; 4][..], &[0; 4][..]));
+}
+
+#[test]
 fn the_list_of_pages_names_exactly_the_pages_that_are_there() {
     let mut bench = Bench::new();
     let listed = good(bench.run(&[0x12, 1, 0, 0xff, 0xff, 0]))[4..].to_vec();
