@@ -103,6 +103,8 @@ pub struct Sense {
     pub information: Option<u64>,
     /// Which field is wrong, with ILLEGAL REQUEST.
     pub field: Option<FieldPointer>,
+    /// PROGRESS INDICATION in parts of 65536, with NO SENSE and NOT READY (SPC-4 §4.5.2.4.4).
+    pub progress: Option<u16>,
 }
 
 /// Bytes of fixed format sense data: ADDITIONAL SENSE LENGTH 10 (SPC-4 §4.5.3).
@@ -112,7 +114,7 @@ impl Sense {
     /// Sense with a key and a code of the table, no information.
     #[must_use]
     pub const fn new(key: SenseKey, asc: Asc) -> Self {
-        Self { key, asc, information: None, field: None }
+        Self { key, asc, information: None, field: None, progress: None }
     }
 
     /// ILLEGAL REQUEST with this code.
@@ -148,6 +150,22 @@ impl Sense {
         self
     }
 
+    /// The same with a PROGRESS INDICATION.
+    #[must_use]
+    pub const fn with_progress(mut self, progress: u16) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// The three sense key specific bytes, when there are any.
+    fn key_specific(&self) -> Option<[u8; 3]> {
+        let progress = |progress: u16| {
+            let [high, low] = progress.to_be_bytes();
+            [0x80, high, low]
+        };
+        self.field.map(FieldPointer::encode).or(self.progress.map(progress))
+    }
+
     /// The bytes as they follow a CHECK CONDITION, or as REQUEST SENSE returns them.
     ///
     /// Fixed format has 32 bits for INFORMATION: a larger value is left out with VALID zero (SPC-4 §4.5.3).
@@ -170,8 +188,8 @@ impl Sense {
         out[7] = 10;
         out[12] = self.asc.code;
         out[13] = self.asc.qualifier;
-        if let Some(field) = self.field {
-            out[15..18].copy_from_slice(&field.encode());
+        if let Some(specific) = self.key_specific() {
+            out[15..18].copy_from_slice(&specific);
         }
         out
     }
@@ -183,9 +201,8 @@ impl Sense {
             out.extend([0x00, 0x0a, 0x80, 0]);
             out.extend(information.to_be_bytes());
         }
-        if let Some(field) = self.field {
+        if let Some([a, b, c]) = self.key_specific() {
             // Sense key specific descriptor (SPC-4 §4.5.2.4).
-            let [a, b, c] = field.encode();
             out.extend([0x02, 0x06, 0, 0, a, b, c, 0]);
         }
         out[7] = u8::try_from(out.len() - 8).unwrap_or(u8::MAX);
@@ -211,8 +228,9 @@ impl Sense {
         let asc = Asc { code: u8_at(bytes, 12).unwrap_or(0), qualifier: u8_at(bytes, 13).unwrap_or(0) };
         let valid = bytes.first()? & 0x80 != 0;
         let information = u32_at(bytes, 3).filter(|_| valid).map(u64::from);
-        let field = FieldPointer::decode(key, bytes.get(15..18));
-        Some(Self { key, asc, information, field })
+        let specific = bytes.get(15..18);
+        let (field, progress) = (FieldPointer::decode(key, specific), decode_progress(key, specific));
+        Some(Self { key, asc, information, field, progress })
     }
 
     fn decode_descriptor(bytes: &[u8]) -> Option<Self> {
@@ -226,7 +244,10 @@ impl Sense {
                 Some(0x00) if descriptor.get(2).is_some_and(|b| b & 0x80 != 0) => {
                     sense.information = u64_at(descriptor, 4);
                 }
-                Some(0x02) => sense.field = FieldPointer::decode(key, descriptor.get(4..7)),
+                Some(0x02) => {
+                    sense.field = FieldPointer::decode(key, descriptor.get(4..7));
+                    sense.progress = decode_progress(key, descriptor.get(4..7));
+                }
                 _ => {}
             }
             rest = &rest[descriptor.len()..];
@@ -248,6 +269,12 @@ impl FieldPointer {
         let bit = (first & 0x08 != 0).then_some(first & 7);
         Some(Self { in_cdb: first & 0x40 != 0, byte: u16_at(bytes, 1)?, bit })
     }
+}
+
+fn decode_progress(key: SenseKey, bytes: Option<&[u8]>) -> Option<u16> {
+    let bytes = bytes.filter(|_| matches!(key, SenseKey::NoSense | SenseKey::NotReady))?;
+    u8_at(bytes, 0).filter(|first| first & 0x80 != 0)?;
+    u16_at(bytes, 1)
 }
 
 impl fmt::Display for Sense {
@@ -318,12 +345,14 @@ mod tests {
         let key = (0u8..16).prop_filter_map("reserved", SenseKey::from_bits);
         let field = (any::<bool>(), any::<u16>(), prop::option::of(0u8..8))
             .prop_map(|(in_cdb, byte, bit)| FieldPointer { in_cdb, byte, bit });
-        (key, any::<(u8, u8)>(), prop::option::of(any::<u32>()), prop::option::of(field)).prop_map(
-            |(key, (code, qualifier), information, field)| Sense {
+        let progress = prop::option::of(any::<u16>());
+        (key, any::<(u8, u8)>(), prop::option::of(any::<u32>()), prop::option::of(field), progress).prop_map(
+            |(key, (code, qualifier), information, field, progress)| Sense {
                 key,
                 asc: Asc { code, qualifier },
                 information: information.map(u64::from),
                 field: field.filter(|_| key == SenseKey::IllegalRequest),
+                progress: progress.filter(|_| matches!(key, SenseKey::NoSense | SenseKey::NotReady)),
             },
         )
     }

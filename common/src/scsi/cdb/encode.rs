@@ -1,8 +1,11 @@
 //! The initiator's side: a command to bytes, and which form a range needs.
 
-use super::{Cdb, Form};
+use super::{Cdb, Form, SanitizeAction};
 use crate::scsi::opcode_table::Operation;
 use crate::scsi::persistent::{InAction, OutAction};
+
+const ALLOCATION: &str = "ALLOCATION LENGTH";
+const LIST: &str = "PARAMETER LIST LENGTH";
 
 /// A value does not fit the CDB form that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +67,47 @@ impl Cdb {
                 Form::Sixteen => SynchronizeCache16,
                 Form::Six | Form::Twelve => return None,
             },
+            Self::PreFetch(s) => match s.form {
+                Form::Ten => PreFetch10,
+                Form::Sixteen => PreFetch16,
+                Form::Six | Form::Twelve => return None,
+            },
+            Self::WriteAndVerify(v) => match v.form {
+                Form::Six => return None,
+                Form::Ten => WriteAndVerify10,
+                Form::Twelve => WriteAndVerify12,
+                Form::Sixteen => WriteAndVerify16,
+            },
+            Self::CompareAndWrite(_) => CompareAndWrite,
+            Self::OrWrite(t) => match t.form {
+                Form::Sixteen => OrWrite16,
+                Form::Six | Form::Ten | Form::Twelve => return None,
+            },
+            Self::FormatUnit(_) => FormatUnit,
+            Self::Sanitize(s) => match s.action {
+                SanitizeAction::Overwrite { .. } => SanitizeOverwrite,
+                SanitizeAction::BlockErase => SanitizeBlockErase,
+                SanitizeAction::ExitFailureMode => SanitizeExitFailureMode,
+            },
+            Self::ReadDefectData(r) => match r.form {
+                Form::Ten => ReadDefectData10,
+                Form::Twelve => ReadDefectData12,
+                Form::Six | Form::Sixteen => return None,
+            },
+            Self::GetLbaStatus { .. } => GetLbaStatus,
+            Self::PreventAllowMediumRemoval { .. } => PreventAllowMediumRemoval,
+            Self::ModeSelect(m) => match m.form {
+                Form::Six => ModeSelect6,
+                Form::Ten => ModeSelect10,
+                Form::Twelve | Form::Sixteen => return None,
+            },
+            Self::LogSense(_) => LogSense,
+            Self::ReportIdentifyingInformation { .. } => ReportIdentifyingInformation,
+            Self::SetIdentifyingInformation { .. } => SetIdentifyingInformation,
+            Self::ReportTargetPortGroups { .. } => ReportTargetPortGroups,
+            Self::SetTargetPortGroups { .. } => SetTargetPortGroups,
+            Self::ReportTimestamp { .. } => ReportTimestamp,
+            Self::SetTimestamp { .. } => SetTimestamp,
             Self::WriteSame(w) => match w.form {
                 Form::Ten => WriteSame10,
                 Form::Sixteen => WriteSame16,
@@ -137,15 +181,16 @@ impl Cdb {
                     _ => out.put::<2>("ALLOCATION LENGTH", 7, m.allocation_length.into())?,
                 }
             }
-            Self::StartStopUnit { immediate, no_flush, start } => {
+            Self::StartStopUnit { immediate, load_eject, no_flush, start } => {
                 out.flag(1, 0, immediate);
+                out.flag(4, 1, load_eject);
                 out.flag(4, 2, no_flush);
                 out.flag(4, 0, start);
             }
             Self::ReadCapacity16 { allocation_length } => {
                 out.put::<4>("ALLOCATION LENGTH", 10, allocation_length.into())?;
             }
-            Self::Read(t) | Self::Write(t) => {
+            Self::Read(t) | Self::Write(t) | Self::OrWrite(t) => {
                 // In six bytes the address stands where the flags would.
                 out.absent(
                     "DPO and FUA",
@@ -155,14 +200,82 @@ impl Cdb {
                 out.flag(1, 3, t.force_unit_access);
                 out.extent(t.form, t.lba, t.blocks)?;
             }
-            Self::Verify(v) => {
+            Self::Verify(v) | Self::WriteAndVerify(v) => {
                 out.flag(1, 4, v.disable_page_out);
                 out.bytes[1] |= (v.byte_check & 3) << 1;
                 out.extent(v.form, v.lba, v.blocks)?;
             }
-            Self::SynchronizeCache(s) => {
+            Self::SynchronizeCache(s) | Self::PreFetch(s) => {
                 out.flag(1, 1, s.immediate);
                 out.extent(s.form, s.lba, s.blocks)?;
+            }
+            Self::CompareAndWrite(c) => {
+                out.flag(1, 4, c.disable_page_out);
+                out.flag(1, 3, c.force_unit_access);
+                out.put::<8>("LOGICAL BLOCK ADDRESS", 2, c.lba)?;
+                out.bytes[13] = c.blocks;
+            }
+            Self::FormatUnit(f) => {
+                out.flag(1, 5, f.long_list);
+                out.flag(1, 4, f.format_data);
+                out.flag(1, 3, f.complete_list);
+            }
+            Self::Sanitize(s) => {
+                out.flag(1, 7, s.immediate);
+                out.flag(1, 5, s.unrestricted_exit);
+                if let SanitizeAction::Overwrite { parameter_list_length } = s.action {
+                    out.put::<2>(LIST, 7, parameter_list_length.into())?;
+                }
+            }
+            Self::ReadDefectData(r) => {
+                let lists = u8::from(r.primary) << 4 | u8::from(r.grown) << 3 | (r.list_format & 7);
+                if r.form == Form::Ten {
+                    out.absent("ADDRESS DESCRIPTOR INDEX", r.index != 0)?;
+                    out.bytes[2] = lists;
+                    out.put::<2>(ALLOCATION, 7, r.allocation_length.into())?;
+                } else {
+                    out.bytes[1] = lists;
+                    out.put::<4>("ADDRESS DESCRIPTOR INDEX", 2, r.index.into())?;
+                    out.put::<4>(ALLOCATION, 6, r.allocation_length.into())?;
+                }
+            }
+            Self::GetLbaStatus { lba, allocation_length } => {
+                out.put::<8>("STARTING LOGICAL BLOCK ADDRESS", 2, lba)?;
+                out.put::<4>(ALLOCATION, 10, allocation_length.into())?;
+            }
+            Self::PreventAllowMediumRemoval { prevent } => out.flag(4, 0, prevent),
+            Self::ModeSelect(m) => {
+                out.flag(1, 4, m.page_format);
+                out.flag(1, 0, m.save_pages);
+                match m.form {
+                    Form::Six => out.put::<1>(LIST, 4, m.parameter_list_length.into())?,
+                    _ => out.put::<2>(LIST, 7, m.parameter_list_length.into())?,
+                }
+            }
+            Self::LogSense(l) => {
+                out.bytes[2] = (l.page_control << 6) | (l.page & 0x3f);
+                out.bytes[3] = l.subpage;
+                out.put::<2>("PARAMETER POINTER", 5, l.parameter_pointer.into())?;
+                out.put::<2>(ALLOCATION, 7, l.allocation_length.into())?;
+            }
+            Self::ReportIdentifyingInformation { kind, allocation_length } => {
+                out.bytes[10] = kind << 1;
+                out.put::<4>(ALLOCATION, 6, allocation_length.into())?;
+            }
+            Self::SetIdentifyingInformation { kind, parameter_list_length } => {
+                out.bytes[10] = kind << 1;
+                out.put::<4>(LIST, 6, parameter_list_length.into())?;
+            }
+            Self::ReportTargetPortGroups { extended, allocation_length } => {
+                out.flag(1, 5, extended);
+                out.put::<4>(ALLOCATION, 6, allocation_length.into())?;
+            }
+            Self::ReportTimestamp { allocation_length } => {
+                out.put::<4>(ALLOCATION, 6, allocation_length.into())?;
+            }
+            Self::SetTargetPortGroups { parameter_list_length }
+            | Self::SetTimestamp { parameter_list_length } => {
+                out.put::<4>(LIST, 6, parameter_list_length.into())?;
             }
             Self::WriteSame(w) => {
                 out.absent("NDOB", w.form != Form::Sixteen && w.no_data_out)?;

@@ -5,10 +5,14 @@
 //! initiator's side.
 
 mod encode;
+mod kinds;
 #[cfg(test)]
 mod tests;
 
 pub use encode::FieldOverflow;
+pub use kinds::{
+    CompareAndWrite, FormatUnit, LogSense, ModeSelect, ReadDefectData, Sanitize, SanitizeAction,
+};
 
 use super::asc::Asc;
 use super::bytes::{u8_at, u16_at, u24_at, u32_at, u64_at};
@@ -43,6 +47,8 @@ pub enum Cdb {
     StartStopUnit {
         /// IMMED.
         immediate: bool,
+        /// LOEJ: load or eject the medium.
+        load_eject: bool,
         /// NO_FLUSH: do not write the cache before stopping.
         no_flush: bool,
         /// START.
@@ -63,6 +69,72 @@ pub enum Cdb {
     Verify(Verify),
     /// SYNCHRONIZE CACHE (SBC-3 §5.26, §5.27).
     SynchronizeCache(SynchronizeCache),
+    /// PRE-FETCH (SBC-3 §5.8, §5.9), whose fields are those of SYNCHRONIZE CACHE.
+    PreFetch(SynchronizeCache),
+    /// WRITE AND VERIFY (SBC-3 §5.37 to §5.39), whose fields are those of VERIFY.
+    WriteAndVerify(Verify),
+    /// COMPARE AND WRITE (SBC-3 §5.2).
+    CompareAndWrite(CompareAndWrite),
+    /// ORWRITE(16) (SBC-3 §5.6).
+    OrWrite(Transfer),
+    /// FORMAT UNIT (SBC-3 §5.3).
+    FormatUnit(FormatUnit),
+    /// SANITIZE (SBC-3 §5.24).
+    Sanitize(Sanitize),
+    /// READ DEFECT DATA (SBC-3 §5.17, §5.18).
+    ReadDefectData(ReadDefectData),
+    /// GET LBA STATUS (SBC-3 §5.4).
+    GetLbaStatus {
+        /// STARTING LOGICAL BLOCK ADDRESS.
+        lba: u64,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// PREVENT ALLOW MEDIUM REMOVAL (SBC-3 §5.10).
+    PreventAllowMediumRemoval {
+        /// PREVENT.
+        prevent: bool,
+    },
+    /// MODE SELECT (SPC-4 §6.10, §6.11).
+    ModeSelect(ModeSelect),
+    /// LOG SENSE (SPC-4 §6.8).
+    LogSense(LogSense),
+    /// REPORT IDENTIFYING INFORMATION (SPC-4 §6.32).
+    ReportIdentifyingInformation {
+        /// IDENTIFYING INFORMATION TYPE, seven bits.
+        kind: u8,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// SET IDENTIFYING INFORMATION (SPC-4 §6.43).
+    SetIdentifyingInformation {
+        /// IDENTIFYING INFORMATION TYPE, seven bits.
+        kind: u8,
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u32,
+    },
+    /// REPORT TARGET PORT GROUPS (SPC-4 §6.37).
+    ReportTargetPortGroups {
+        /// PARAMETER DATA FORMAT: the extended header.
+        extended: bool,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// SET TARGET PORT GROUPS (SPC-4 §6.45).
+    SetTargetPortGroups {
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u32,
+    },
+    /// REPORT TIMESTAMP (SPC-4 §6.38).
+    ReportTimestamp {
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// SET TIMESTAMP (SPC-4 §6.46).
+    SetTimestamp {
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u32,
+    },
     /// WRITE SAME (SBC-3 §5.43, §5.44).
     WriteSame(WriteSame),
     /// UNMAP (SBC-3 §5.28).
@@ -305,6 +377,18 @@ impl Cdb {
                 force_unit_access: long && flags & 0x08 != 0,
             })
         };
+        let verify = || {
+            Some(self::Verify {
+                form,
+                lba: lba()?,
+                blocks: blocks()?,
+                disable_page_out: flags & 0x10 != 0,
+                byte_check: (flags >> 1) & 3,
+            })
+        };
+        let cache = || {
+            Some(SynchronizeCache { form, lba: lba()?, blocks: blocks()?, immediate: flags & 2 != 0 })
+        };
         Some(match operation {
             TestUnitReady => Self::TestUnitReady,
             RequestSense => {
@@ -326,6 +410,7 @@ impl Cdb {
             }),
             StartStopUnit => Self::StartStopUnit {
                 immediate: flags & 1 != 0,
+                load_eject: u8_at(b, 4)? & 2 != 0,
                 no_flush: u8_at(b, 4)? & 4 != 0,
                 start: u8_at(b, 4)? & 1 != 0,
             },
@@ -333,19 +418,78 @@ impl Cdb {
             ReadCapacity16 => Self::ReadCapacity16 { allocation_length: u32_at(b, 10)? },
             Read6 | Read10 | Read12 | Read16 => Self::Read(transfer()?),
             Write6 | Write10 | Write12 | Write16 => Self::Write(transfer()?),
-            Verify10 | Verify12 | Verify16 => Self::Verify(self::Verify {
-                form,
+            Verify10 | Verify12 | Verify16 => Self::Verify(verify()?),
+            WriteAndVerify10 | WriteAndVerify12 | WriteAndVerify16 => Self::WriteAndVerify(verify()?),
+            SynchronizeCache10 | SynchronizeCache16 => Self::SynchronizeCache(cache()?),
+            PreFetch10 | PreFetch16 => Self::PreFetch(cache()?),
+            CompareAndWrite => Self::CompareAndWrite(self::CompareAndWrite {
                 lba: lba()?,
-                blocks: blocks()?,
+                blocks: u8_at(b, 13)?,
                 disable_page_out: flags & 0x10 != 0,
-                byte_check: (flags >> 1) & 3,
+                force_unit_access: flags & 0x08 != 0,
             }),
-            SynchronizeCache10 | SynchronizeCache16 => Self::SynchronizeCache(SynchronizeCache {
+            OrWrite16 => Self::OrWrite(transfer()?),
+            FormatUnit => Self::FormatUnit(self::FormatUnit {
+                long_list: flags & 0x20 != 0,
+                format_data: flags & 0x10 != 0,
+                complete_list: flags & 0x08 != 0,
+            }),
+            SanitizeOverwrite | SanitizeBlockErase | SanitizeExitFailureMode => Self::Sanitize(Sanitize {
+                action: match operation {
+                    SanitizeOverwrite => {
+                        SanitizeAction::Overwrite { parameter_list_length: u16_at(b, 7)? }
+                    }
+                    SanitizeBlockErase => SanitizeAction::BlockErase,
+                    _ => SanitizeAction::ExitFailureMode,
+                },
+                immediate: flags & 0x80 != 0,
+                unrestricted_exit: flags & 0x20 != 0,
+            }),
+            ReadDefectData10 | ReadDefectData12 => {
+                let lists = if form == Form::Ten { u8_at(b, 2)? } else { flags };
+                Self::ReadDefectData(self::ReadDefectData {
+                    form,
+                    primary: lists & 0x10 != 0,
+                    grown: lists & 0x08 != 0,
+                    list_format: lists & 0x07,
+                    index: if form == Form::Ten { 0 } else { u32_at(b, 2)? },
+                    allocation_length: if form == Form::Ten { u16_at(b, 7)?.into() } else { u32_at(b, 6)? },
+                })
+            }
+            GetLbaStatus => Self::GetLbaStatus { lba: lba()?, allocation_length: u32_at(b, 10)? },
+            PreventAllowMediumRemoval => {
+                Self::PreventAllowMediumRemoval { prevent: u8_at(b, 4)? & 1 != 0 }
+            }
+            ModeSelect6 | ModeSelect10 => Self::ModeSelect(ModeSelect {
                 form,
-                lba: lba()?,
-                blocks: blocks()?,
-                immediate: flags & 2 != 0,
+                page_format: flags & 0x10 != 0,
+                save_pages: flags & 0x01 != 0,
+                parameter_list_length: if form == Form::Six { u8_at(b, 4)?.into() } else { u16_at(b, 7)? },
             }),
+            LogSense => Self::LogSense(self::LogSense {
+                page_control: u8_at(b, 2)? >> 6,
+                page: u8_at(b, 2)? & 0x3f,
+                subpage: u8_at(b, 3)?,
+                parameter_pointer: u16_at(b, 5)?,
+                allocation_length: u16_at(b, 7)?,
+            }),
+            ReportIdentifyingInformation => Self::ReportIdentifyingInformation {
+                kind: u8_at(b, 10)? >> 1,
+                allocation_length: u32_at(b, 6)?,
+            },
+            SetIdentifyingInformation => Self::SetIdentifyingInformation {
+                kind: u8_at(b, 10)? >> 1,
+                parameter_list_length: u32_at(b, 6)?,
+            },
+            ReportTargetPortGroups => Self::ReportTargetPortGroups {
+                extended: flags & 0x20 != 0,
+                allocation_length: u32_at(b, 6)?,
+            },
+            SetTargetPortGroups => {
+                Self::SetTargetPortGroups { parameter_list_length: u32_at(b, 6)? }
+            }
+            ReportTimestamp => Self::ReportTimestamp { allocation_length: u32_at(b, 6)? },
+            SetTimestamp => Self::SetTimestamp { parameter_list_length: u32_at(b, 6)? },
             WriteSame10 | WriteSame16 => Self::WriteSame(WriteSame {
                 form,
                 lba: lba()?,
