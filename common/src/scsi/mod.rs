@@ -6,6 +6,8 @@ pub mod capacity;
 pub mod cdb;
 pub mod designator;
 pub mod inquiry;
+pub mod lba_status;
+pub mod log;
 pub mod lun;
 pub mod mode;
 pub mod opcode_table;

@@ -119,6 +119,8 @@ pub enum Page {
     },
     /// 0Ah Control (SPC-4 §7.5.8).
     Control {
+        /// D_SENSE: autosense in descriptor format.
+        descriptor_sense: bool,
         /// TAS: tasks that another nexus aborts end with TASK ABORTED.
         task_aborted_status: bool,
         /// SWP: software write protect.
@@ -146,17 +148,18 @@ impl Page {
         }
     }
 
-    /// The page with its header, current values, PS zero: nothing can be saved.
+    /// The page with its header and the values that it has, PS zero.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match *self {
             Self::ReadWriteErrorRecovery => page_0(0x01, 0x0a, &[]),
             Self::Caching { write_cache } => page_0(0x08, 0x12, &[(2, u8::from(write_cache) << 2)]),
-            Self::Control { task_aborted_status, software_write_protect } => page_0(
+            Self::Control { descriptor_sense, task_aborted_status, software_write_protect } => page_0(
                 0x0a,
                 0x0a,
                 // QUEUE ALGORITHM MODIFIER 1: tasks that wait for the medium at the same time run in any order.
                 &[
+                    (2, u8::from(descriptor_sense) << 2),
                     (3, 0x10),
                     (4, u8::from(software_write_protect) << 3),
                     (5, u8::from(task_aborted_status) << 6),
@@ -167,6 +170,8 @@ impl Page {
                 out[0] = 0x40 | 0x0a;
                 out[1] = 0x01;
                 out[3] = 28;
+                // TCMOS and SCSIP: the clock of the host sets the timestamp, and SET TIMESTAMP goes before it.
+                out[4] = 0x06;
                 out[6] = max_sense_len;
                 out
             }
@@ -175,15 +180,42 @@ impl Page {
         }
     }
 
-    /// The page with its header and a one for each bit that MODE SELECT may change: none.
+    /// The page with its header and a one for each bit that MODE SELECT may change.
     #[must_use]
     pub fn encode_changeable(&self) -> Vec<u8> {
-        let mut out = self.encode();
-        let head = if out.first().is_some_and(|b| b & 0x40 != 0) { 4 } else { 2 };
-        if let Some(fields) = out.get_mut(head..) {
-            fields.fill(0);
+        match self {
+            Self::Caching { .. } => page_0(0x08, 0x12, &[(2, 0x04)]),
+            Self::Control { .. } => page_0(0x0a, 0x0a, &[(2, 0x04), (4, 0x08), (5, 0x40)]),
+            Self::ReadWriteErrorRecovery | Self::ControlExtension { .. } | Self::InformationalExceptions => {
+                let mut out = self.encode();
+                let head = if out.first().is_some_and(|b| b & 0x40 != 0) { 4 } else { 2 };
+                if let Some(fields) = out.get_mut(head..) {
+                    fields.fill(0);
+                }
+                out
+            }
         }
-        out
+    }
+
+    /// Whether MODE SELECT can change something in the page.
+    #[must_use]
+    pub const fn is_changeable(&self) -> bool {
+        matches!(self, Self::Caching { .. } | Self::Control { .. })
+    }
+
+    /// The page with the changeable values of `bytes`, a page of the same code and length.
+    #[must_use]
+    pub fn with_values_of(&self, bytes: &[u8]) -> Self {
+        let bit = |at: usize, mask: u8| bytes.get(at).is_some_and(|byte| byte & mask != 0);
+        match *self {
+            Self::Caching { .. } => Self::Caching { write_cache: bit(2, 0x04) },
+            Self::Control { .. } => Self::Control {
+                descriptor_sense: bit(2, 0x04),
+                software_write_protect: bit(4, 0x08),
+                task_aborted_status: bit(5, 0x40),
+            },
+            other => other,
+        }
     }
 }
 
@@ -219,7 +251,7 @@ mod tests {
     const PAGES: [Page; 5] = [
         Page::ReadWriteErrorRecovery,
         Page::Caching { write_cache: true },
-        Page::Control { task_aborted_status: true, software_write_protect: true },
+        Page::Control { descriptor_sense: true, task_aborted_status: true, software_write_protect: true },
         Page::ControlExtension { max_sense_len: 252 },
         Page::InformationalExceptions,
     ];
@@ -255,12 +287,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_changeable() {
+    fn what_is_changeable_is_taken_from_the_bytes_and_nothing_else_is() {
         for page in PAGES {
             let (current, changeable) = (page.encode(), page.encode_changeable());
             let head = if page.code().1 == 0 { 2 } else { 4 };
             assert_eq!(current[..head], changeable[..head], "{page:?}");
-            assert!(changeable[head..].iter().all(|&b| b == 0), "{page:?}");
+            assert_eq!(changeable[head..].iter().any(|&b| b != 0), page.is_changeable(), "{page:?}");
+            let flipped: Vec<u8> = current
+                .iter()
+                .zip(&changeable)
+                .enumerate()
+                .map(|(at, (byte, mask))| if at < head { *byte } else { byte ^ mask })
+                .collect();
+            assert_eq!(page.with_values_of(&flipped).encode(), flipped, "{page:?}");
+            assert_eq!(page.with_values_of(&current), page);
         }
     }
 }

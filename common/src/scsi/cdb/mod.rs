@@ -386,9 +386,8 @@ impl Cdb {
                 byte_check: (flags >> 1) & 3,
             })
         };
-        let cache = || {
-            Some(SynchronizeCache { form, lba: lba()?, blocks: blocks()?, immediate: flags & 2 != 0 })
-        };
+        let cache =
+            || Some(SynchronizeCache { form, lba: lba()?, blocks: blocks()?, immediate: flags & 2 != 0 });
         Some(match operation {
             TestUnitReady => Self::TestUnitReady,
             RequestSense => {
@@ -436,9 +435,7 @@ impl Cdb {
             }),
             SanitizeOverwrite | SanitizeBlockErase | SanitizeExitFailureMode => Self::Sanitize(Sanitize {
                 action: match operation {
-                    SanitizeOverwrite => {
-                        SanitizeAction::Overwrite { parameter_list_length: u16_at(b, 7)? }
-                    }
+                    SanitizeOverwrite => SanitizeAction::Overwrite { parameter_list_length: u16_at(b, 7)? },
                     SanitizeBlockErase => SanitizeAction::BlockErase,
                     _ => SanitizeAction::ExitFailureMode,
                 },
@@ -457,9 +454,7 @@ impl Cdb {
                 })
             }
             GetLbaStatus => Self::GetLbaStatus { lba: lba()?, allocation_length: u32_at(b, 10)? },
-            PreventAllowMediumRemoval => {
-                Self::PreventAllowMediumRemoval { prevent: u8_at(b, 4)? & 1 != 0 }
-            }
+            PreventAllowMediumRemoval => Self::PreventAllowMediumRemoval { prevent: u8_at(b, 4)? & 1 != 0 },
             ModeSelect6 | ModeSelect10 => Self::ModeSelect(ModeSelect {
                 form,
                 page_format: flags & 0x10 != 0,
@@ -481,13 +476,10 @@ impl Cdb {
                 kind: u8_at(b, 10)? >> 1,
                 parameter_list_length: u32_at(b, 6)?,
             },
-            ReportTargetPortGroups => Self::ReportTargetPortGroups {
-                extended: flags & 0x20 != 0,
-                allocation_length: u32_at(b, 6)?,
-            },
-            SetTargetPortGroups => {
-                Self::SetTargetPortGroups { parameter_list_length: u32_at(b, 6)? }
+            ReportTargetPortGroups => {
+                Self::ReportTargetPortGroups { extended: flags & 0x20 != 0, allocation_length: u32_at(b, 6)? }
             }
+            SetTargetPortGroups => Self::SetTargetPortGroups { parameter_list_length: u32_at(b, 6)? },
             ReportTimestamp => Self::ReportTimestamp { allocation_length: u32_at(b, 6)? },
             SetTimestamp => Self::SetTimestamp { parameter_list_length: u32_at(b, 6)? },
             WriteSame10 | WriteSame16 => Self::WriteSame(WriteSame {

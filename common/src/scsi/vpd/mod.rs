@@ -2,10 +2,12 @@
 
 pub mod block_characteristics;
 pub mod block_limits;
+pub mod extended_inquiry;
 pub mod provisioning;
 
 pub use block_characteristics::BlockCharacteristics;
 pub use block_limits::BlockLimits;
+pub use extended_inquiry::ExtendedInquiry;
 pub use provisioning::{LogicalBlockProvisioning, ProvisioningType};
 
 use super::bytes::u16_at;
@@ -18,6 +20,16 @@ pub const SUPPORTED_PAGES: u8 = 0x00;
 pub const UNIT_SERIAL_NUMBER: u8 = 0x80;
 /// PAGE CODE of Device Identification (SPC-4 §7.8.6).
 pub const DEVICE_IDENTIFICATION: u8 = 0x83;
+/// PAGE CODE of Management Network Addresses (SPC-4 §7.8.8).
+pub const MANAGEMENT_NETWORK_ADDRESSES: u8 = 0x85;
+/// PAGE CODE of Extended INQUIRY Data (SPC-4 §7.8.7).
+pub const EXTENDED_INQUIRY: u8 = 0x86;
+/// PAGE CODE of Mode Page Policy (SPC-4 §7.8.9).
+pub const MODE_PAGE_POLICY: u8 = 0x87;
+/// PAGE CODE of SCSI Ports (SPC-4 §7.8.14).
+pub const SCSI_PORTS: u8 = 0x88;
+/// PAGE CODE of Third-party Copy (SPC-4 §7.8.17).
+pub const THIRD_PARTY_COPY: u8 = 0x8f;
 /// PAGE CODE of Block Limits (SBC-3 §6.5.3).
 pub const BLOCK_LIMITS: u8 = 0xb0;
 /// PAGE CODE of Block Device Characteristics (SBC-3 §6.5.2).
