@@ -40,6 +40,21 @@ pub const TRANSFER_LEN_MAX: u32 = 32 << 20;
 /// Bytes that one WRITE SAME may write: an abort waits for it, so it must end soon on a slow disk.
 pub const WRITE_SAME_LEN_MAX: u32 = 64 << 20;
 
+/// Logical blocks of one COMPARE AND WRITE: all that its CDB can count. Both halves of its data are in memory at once.
+pub const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = 255;
+
+/// Bytes that one PRE-FETCH brings into the host's cache; of a longer range it brings the beginning and says so.
+pub const PRE_FETCH_LEN_MAX: u64 = 64 << 20;
+
+/// Descriptors that one GET LBA STATUS returns: each may be a look into the image's metadata.
+pub const LBA_STATUS_DESCRIPTORS_MAX: usize = 1024;
+
+/// Longest logical unit identifying information in bytes (SPC-4 §6.43: 64 at least).
+pub const IDENTIFYING_LEN_MAX: usize = 64;
+
+/// Longest text identifying information in bytes, with the zero that ends it (SPC-4 §6.43: 256 at most).
+pub const IDENTIFYING_TEXT_LEN_MAX: usize = 256;
+
 /// Logical blocks that one UNMAP may free, over all its descriptors: an abort waits for it.
 pub const UNMAP_BLOCKS_MAX: u32 = 1 << 20;
 

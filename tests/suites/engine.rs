@@ -17,6 +17,7 @@ use lunkeep_target::engine::config::{
 };
 use lunkeep_target::engine::{HostEnvironment, Server, StartError};
 use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
+use lunkeep_target::store::MemoryParameters;
 use lunkeep_tests::gated_disk::GatedDisk;
 use lunkeep_tests::relay::{Passed, Relay};
 use lunkeep_tests::wire::{Frame, Peer, login_request, opcode, rw10, text_keys};
@@ -118,8 +119,11 @@ fn lun(number: u16, disk: Arc<GatedDisk>) -> LunConfig {
         commands: CommandLimits::default(),
         tasks: TaskLimits::default(),
         task_aborted_status: false,
+        removable: false,
+        saved: None,
     };
-    LunConfig { number, unit, disk, reservations: ReservationConfig::in_memory() }
+    let (reservations, parameters) = (ReservationConfig::in_memory(), Arc::new(MemoryParameters::default()));
+    LunConfig { number, unit, disk, reservations, parameters }
 }
 
 /// Sends a WRITE of one block with immediate data and gives its task tag. It will wait at the gate.

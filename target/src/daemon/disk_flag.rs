@@ -1,4 +1,4 @@
-//! `--disk PATH[,size=10G][,format=vhdx][,fixed][,ro][,block=4096][,serial=TEXT]`.
+//! `--disk PATH[,size=10G][,format=vhdx][,fixed][,ro][,removable][,block=4096][,serial=TEXT]`.
 
 use std::str::FromStr;
 
@@ -12,11 +12,12 @@ use crate::image::Allocation;
 pub struct DiskFlag(pub LunSpec);
 
 /// Options by name, each with how it is written.
-const OPTIONS: [(&str, &str); 6] = [
+const OPTIONS: [(&str, &str); 7] = [
     ("size", "size=10G"),
     ("format", "format=vhdx"),
     ("fixed", "fixed"),
     ("ro", "ro"),
+    ("removable", "removable"),
     ("block", "block=4096"),
     ("serial", "serial=TEXT"),
 ];
@@ -33,6 +34,7 @@ impl FromStr for DiskFlag {
             create: None,
             logical_block: None,
             read_only: false,
+            removable: false,
             serial: None,
         };
         let (mut size, mut fixed) = (None, false);
@@ -52,6 +54,7 @@ impl FromStr for DiskFlag {
                 ("serial", Some(value)) => lun.serial = Some(value.parse()?),
                 ("fixed", None) => fixed = true,
                 ("ro", None) => lun.read_only = true,
+                ("removable", None) => lun.removable = true,
                 (other, _) => return Err(unknown(other)),
             }
             seen.push(name);

@@ -217,6 +217,7 @@ mod tests {
             create,
             logical_block: None,
             read_only: false,
+            removable: false,
             serial: None,
         }
     }

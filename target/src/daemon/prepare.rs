@@ -54,6 +54,8 @@ pub struct PreparedLun {
     pub naa: Naa,
     /// Serial number.
     pub serial: String,
+    /// Whether the medium can be ejected and loaded.
+    pub removable: bool,
     /// The disk.
     pub disk: Arc<dyn Disk>,
     /// The state folder, held open.
@@ -231,7 +233,16 @@ impl Opening {
                 create.size
             ));
         }
-        Ok(PreparedLun { path, format: image.format, created, naa, serial, disk: image.disk, folder })
+        Ok(PreparedLun {
+            path,
+            format: image.format,
+            created,
+            naa,
+            serial,
+            removable: spec.removable,
+            disk: image.disk,
+            folder,
+        })
     }
 }
 

@@ -83,13 +83,21 @@ fn lun_config(number: u16, lun: &PreparedLun) -> LunConfig {
         commands: CommandLimits::default(),
         tasks: TaskLimits::default(),
         task_aborted_status: false,
+        removable: lun.removable,
+        saved: None,
     };
     let reservations = ReservationConfig {
         store: Arc::new(lun.folder.reservations()),
         ownership: Arc::new(AlwaysOwner),
         audit: Some(Arc::new(lun.folder.audit_trail())),
     };
-    LunConfig { number, unit, disk: lun.disk.clone(), reservations }
+    LunConfig {
+        number,
+        unit,
+        disk: lun.disk.clone(),
+        reservations,
+        parameters: Arc::new(lun.folder.parameters()),
+    }
 }
 
 fn authentication(authentication: &Authentication) -> LoginAuthentication {

@@ -79,6 +79,8 @@ pub struct LunSpec {
     pub logical_block: Option<u32>,
     /// Refuse writes.
     pub read_only: bool,
+    /// The medium can be ejected and loaded.
+    pub removable: bool,
     /// A serial number in place of the one that is kept.
     pub serial: Option<Serial>,
 }

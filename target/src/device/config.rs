@@ -2,6 +2,7 @@
 
 use lunkeep_common::scsi::capacity::Capacity;
 
+use super::parameters::SavedParameters;
 use crate::limits;
 
 /// What initiators know a logical unit by. It never changes while reservations refer to it.
@@ -43,6 +44,8 @@ pub struct CommandLimits {
     pub transfer: u32,
     /// WRITE SAME.
     pub write_same: u32,
+    /// COMPARE AND WRITE, in logical blocks.
+    pub compare_and_write: u8,
     /// UNMAP, all descriptors together, in logical blocks.
     pub unmap_blocks: u32,
     /// Descriptors in one UNMAP.
@@ -54,6 +57,7 @@ impl Default for CommandLimits {
         Self {
             transfer: limits::TRANSFER_LEN_MAX,
             write_same: limits::WRITE_SAME_LEN_MAX,
+            compare_and_write: limits::COMPARE_AND_WRITE_BLOCKS_MAX,
             unmap_blocks: limits::UNMAP_BLOCKS_MAX,
             unmap_descriptors: limits::UNMAP_DESCRIPTORS_MAX,
         }
@@ -86,9 +90,13 @@ pub struct LogicalUnitConfig {
     pub commands: CommandLimits,
     /// Bounds on the task set.
     pub tasks: TaskLimits,
-    /// TAS of the control mode page: a task that another nexus aborts ends with TASK ABORTED instead of in silence with a
-    /// unit attention (SPC-4 §7.5.8).
+    /// Default of TAS of the control mode page: a task that another nexus aborts ends with TASK ABORTED instead of in silence with
+    /// a unit attention (SPC-4 §7.5.8).
     pub task_aborted_status: bool,
+    /// RMB: the medium can be ejected and loaded, and its removal prevented.
+    pub removable: bool,
+    /// What was saved before; `None` when nothing ever was.
+    pub saved: Option<SavedParameters>,
 }
 
 /// A shape that no logical unit can have.

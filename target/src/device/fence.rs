@@ -195,6 +195,14 @@ impl Reservations {
         })
     }
 
+    pub(super) fn ports(&self) -> &[ExportPort] {
+        &self.ports
+    }
+
+    pub(super) const fn is_fencing(&self) -> bool {
+        self.running.is_some()
+    }
+
     pub(super) fn record(&self) -> &Record {
         &self.gate.record
     }
@@ -264,7 +272,7 @@ impl LogicalUnit {
         let Some(running) = self.reservations.running.take_if(|running| running.task == task) else {
             return Vec::new();
         };
-        let alive = self.tasks.take_medium(task).is_some();
+        let alive = self.tasks.take_medium(task).is_some_and(|(.., aborted)| !aborted);
         match outcome {
             // A RESERVE whose session or command is gone would be held by nobody. A PERSISTENT RESERVE OUT may be durable
             // already, and its nexus lives on.
@@ -280,14 +288,14 @@ impl LogicalUnit {
         }
         self.attentions
             .establish(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, |slot| running.cleared.contains(&slot));
-        let step = match outcome {
+        let step = self.stamped(match outcome {
             _ if !alive => Step::Aborted,
             Ok(()) => Step::Done(Completion::good()),
             Err(_) => Step::Done(Completion::check_condition(Sense::new(
                 SenseKey::HardwareError,
                 Asc::INTERNAL_TARGET_FAILURE,
             ))),
-        };
+        });
         let mut steps = vec![Resumed { nexus: running.nexus, task, step }];
         while self.reservations.running.is_none()
             && let Some((task, request)) = self.reservations.waiting.pop_front()
@@ -295,6 +303,7 @@ impl LogicalUnit {
             // Those that were aborted meanwhile are gone.
             if let Some((nexus, rule)) = self.tasks.take_queued(task) {
                 let step = self.start(task, nexus, rule, request);
+                let step = self.stamped(step);
                 steps.push(Resumed { nexus, task, step });
             }
         }
@@ -323,7 +332,7 @@ impl LogicalUnit {
             self.reservations.waiting.retain(aborted);
         }
         if self.reservations.waiting.len() >= RESERVATION_COMMANDS_WAITING_MAX {
-            return Step::Done(Completion { status: Status::Busy, sense: None, data_in: Vec::new() });
+            return Step::Done(Completion::without_data(Status::Busy));
         }
         self.tasks.insert(task, id, rule, Phase::Queued);
         self.reservations.waiting.push_back((task, request));

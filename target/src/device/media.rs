@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use lunkeep_common::scsi::{Asc, Sense, SenseKey};
 
+use super::parameters::SavedParameters;
+
 /// One operation on the medium. Offsets and lengths are in bytes of the virtual disk and lie within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaOp {
@@ -48,6 +50,53 @@ pub enum MediaOp {
         /// First byte and count of bytes of each range.
         ranges: Vec<(u64, u64)>,
     },
+    /// Write, make it stable, and read it back (WRITE AND VERIFY). No other write comes in between.
+    WriteAndVerify {
+        /// First byte.
+        offset: u64,
+        /// What to write, in order.
+        data: Vec<Bytes>,
+        /// Compare what is read back with it.
+        compare: bool,
+    },
+    /// Compare with what is there and, when it is the same, write, without any other write in between (COMPARE AND WRITE).
+    CompareAndWrite {
+        /// First byte.
+        offset: u64,
+        /// What must be there, in order.
+        expected: Vec<Bytes>,
+        /// What to write then, of the same length.
+        write: Vec<Bytes>,
+        /// Answer only when the bytes are on stable storage (FUA).
+        force_unit_access: bool,
+    },
+    /// Write the OR of what is there and `data`, without any other write in between (ORWRITE).
+    OrWrite {
+        /// First byte.
+        offset: u64,
+        /// What to set.
+        data: Vec<Bytes>,
+        /// Answer only when the bytes are on stable storage (FUA).
+        force_unit_access: bool,
+    },
+    /// Bring a range into the host's cache (PRE-FETCH).
+    Prefetch {
+        /// First byte.
+        offset: u64,
+        /// Count of bytes.
+        len: u64,
+    },
+    /// Tell which parts of a range have a place in the image (GET LBA STATUS).
+    BlockStatus {
+        /// First byte.
+        offset: u64,
+        /// Count of bytes.
+        len: u64,
+        /// Parts of one status to tell at most; at least one.
+        parts: usize,
+    },
+    /// Make this durable, in place of what was saved before.
+    Save(Box<SavedParameters>),
     /// Put everything acknowledged before on stable storage (SYNCHRONIZE CACHE).
     Flush,
 }
@@ -56,7 +105,17 @@ impl MediaOp {
     /// Whether the operation can change the medium: such tasks must be over before a fence or an abort is answered.
     #[must_use]
     pub const fn changes_medium(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::WriteSame { .. } | Self::Unmap { .. })
+        matches!(
+            self,
+            Self::Write { .. }
+                | Self::WriteSame { .. }
+                | Self::Unmap { .. }
+                | Self::WriteAndVerify { .. }
+                | Self::CompareAndWrite { .. }
+                | Self::OrWrite { .. }
+                // Not the medium, but a change that an abort must wait for all the same.
+                | Self::Save(_)
+        )
     }
 }
 
@@ -67,6 +126,8 @@ pub enum MediaReply {
     Done,
     /// The bytes of a [`MediaOp::Read`].
     Data(Bytes),
+    /// For a [`MediaOp::BlockStatus`]: parts that follow one another, each with its length in bytes and whether it has a place.
+    Status(Vec<(u64, bool)>),
     /// A [`MediaOp::Verify`] found the first difference this many bytes into the range.
     Miscompare {
         /// Bytes from the start of the range to the first difference.
@@ -87,6 +148,8 @@ pub enum MediaFailure {
     ReadOnly,
     /// The image's metadata contradicts itself.
     Damaged,
+    /// What must survive a restart could not be made durable.
+    Save,
 }
 
 impl From<MediaFailure> for Sense {
@@ -97,6 +160,7 @@ impl From<MediaFailure> for Sense {
             MediaFailure::Write => (SenseKey::MediumError, Asc::WRITE_ERROR),
             MediaFailure::NoSpace => (SenseKey::DataProtect, Asc::SPACE_ALLOCATION_FAILED),
             MediaFailure::ReadOnly => (SenseKey::DataProtect, Asc::WRITE_PROTECTED),
+            MediaFailure::Save => (SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE),
             MediaFailure::Damaged => (SenseKey::MediumError, Asc::MEDIUM_FORMAT_CORRUPTED),
         };
         Self::new(key, asc)

@@ -21,20 +21,26 @@
 
 pub mod absent;
 mod attention;
+mod changes;
 mod commands;
 pub mod config;
+mod erase;
 pub mod fence;
 pub mod media;
 pub mod nexus;
+mod parameters;
 pub mod reservation;
+mod state;
 pub mod step;
 pub mod task_set;
 mod unit;
 
 pub use config::{CommandLimits, Identity, InvalidShape, LogicalUnitConfig, MediumShape, TaskLimits};
+pub use erase::{Erase, OverwritePattern, Progress};
 pub use fence::{Fence, FenceFailure, ReservationEvent, ReservationSetup, Resumed};
 pub use media::{MediaFailure, MediaOp, MediaReply};
 pub use nexus::{ExportPort, Nexus};
+pub use parameters::{EraseKind, ModeParameters, SavedParameters};
 pub use step::{Command, Completion, NexusId, Step, TaskId};
 pub use task_set::{Aborted, AbortedTask};
 pub use unit::{LogicalUnit, Reset};

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
-use lunkeep_common::scsi::{Lun, Sense, Status};
+use lunkeep_common::scsi::{Lun, Sense, SenseFormat, Status};
 
+use super::erase::Erase;
 use super::fence::Fence;
 use super::media::MediaOp;
 
@@ -30,6 +31,8 @@ pub struct Command<'a> {
     pub expected_in: u32,
     /// Bytes that the initiator is ready to send.
     pub expected_out: u32,
+    /// The host's clock: milliseconds since 1970-01-01 00:00 UTC.
+    pub now_ms: u64,
     /// Every logical unit that this nexus may see, for REPORT LUNS.
     pub luns: &'a [Lun],
 }
@@ -44,6 +47,9 @@ pub enum Step {
     Media(MediaOp),
     /// Carry out the fence, then call `LogicalUnit::fence_done`.
     Fence(Box<Fence>),
+    /// Carry this out beside the tasks, then call `LogicalUnit::erase_begun` and `LogicalUnit::erase_done`. The task may have been
+    /// answered, or be gone, before it ends.
+    Erase(Box<Erase>),
     /// Nothing now: another command's fence comes first, and what becomes of this one comes out of its `fence_done`.
     Waiting,
     /// The task ended with this.
@@ -59,6 +65,8 @@ pub struct Completion {
     pub status: Status,
     /// Sense data, with CHECK CONDITION.
     pub sense: Option<Sense>,
+    /// How the sense data is laid out: D_SENSE of the control mode page (SPC-4 §7.5.8).
+    pub sense_format: SenseFormat,
     /// All bytes for the initiator in order, before they are cut to its expected length (the difference is the residual).
     pub data_in: Vec<Bytes>,
 }
@@ -67,24 +75,35 @@ impl Completion {
     /// GOOD without data.
     #[must_use]
     pub const fn good() -> Self {
-        Self { status: Status::Good, sense: None, data_in: Vec::new() }
+        Self::without_data(Status::Good)
     }
 
     /// GOOD with data for the initiator.
     #[must_use]
     pub fn data(data: impl Into<Bytes>) -> Self {
-        Self { status: Status::Good, sense: None, data_in: vec![data.into()] }
+        Self { data_in: vec![data.into()], ..Self::without_data(Status::Good) }
     }
 
     /// RESERVATION CONFLICT.
     #[must_use]
     pub const fn conflict() -> Self {
-        Self { status: Status::ReservationConflict, sense: None, data_in: Vec::new() }
+        Self::without_data(Status::ReservationConflict)
     }
 
     /// CHECK CONDITION.
     #[must_use]
     pub const fn check_condition(sense: Sense) -> Self {
-        Self { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }
+        Self {
+            status: Status::CheckCondition,
+            sense: Some(sense),
+            sense_format: SenseFormat::Fixed,
+            data_in: Vec::new(),
+        }
+    }
+
+    /// A status with nothing else.
+    #[must_use]
+    pub const fn without_data(status: Status) -> Self {
+        Self { status, sense: None, sense_format: SenseFormat::Fixed, data_in: Vec::new() }
     }
 }

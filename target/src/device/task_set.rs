@@ -13,6 +13,7 @@ use lunkeep_common::scsi::opcode_table::ReservationRule;
 use super::commands::DataOutOf;
 use super::config::TaskLimits;
 use super::media::MediaOp;
+use super::state::Change;
 use super::step::{NexusId, TaskId};
 
 /// What to do when the medium has answered.
@@ -29,8 +30,21 @@ pub(super) enum Then {
         /// First byte of the range.
         offset: u64,
     },
-    /// The medium is stopped (START STOP UNIT).
-    Stop,
+    /// A difference that was found is this many bytes into the data that came (COMPARE AND WRITE).
+    ComparedData,
+    /// The parts of a range that begins with this block are the command's data (GET LBA STATUS).
+    ReturnStatus {
+        /// First block of the range.
+        lba: u64,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// The command is complete with this status.
+    Status(Status),
+    /// This changes about the unit, and the command is complete.
+    Apply(Change),
+    /// The same, after a [`MediaOp::Save`]: what was saved is in force, whether or not the command was aborted.
+    Saved(Change),
 }
 
 /// What a task waits for.
@@ -40,6 +54,8 @@ pub(super) enum Phase {
     DataOut(DataOutOf),
     /// The fences of other commands.
     Queued,
+    /// An erasure, or its beginning. The erasure does not wait for the task.
+    Erase,
     /// The medium, or a fence of its own.
     Medium { changes_medium: bool, then: Then, aborted: bool },
 }
@@ -146,14 +162,22 @@ impl TaskSet {
         self.tasks.get(&task).is_some_and(|task| matches!(task.phase, Phase::Queued))
     }
 
-    /// Takes a task whose medium has answered; `None` when it was aborted meanwhile.
-    pub(super) fn take_medium(&mut self, task: TaskId) -> Option<(NexusId, ReservationRule, Then)> {
+    /// Takes a task that waits for an erasure; `None` when it was aborted.
+    pub(super) fn take_erase(&mut self, task: TaskId) -> Option<NexusId> {
+        if !matches!(self.tasks.get(&task)?.phase, Phase::Erase) {
+            return None;
+        }
+        self.remove(task).map(|task| task.nexus)
+    }
+
+    /// Takes a task whose medium has answered, and says whether it was aborted meanwhile.
+    pub(super) fn take_medium(&mut self, task: TaskId) -> Option<(NexusId, ReservationRule, Then, bool)> {
         if !matches!(self.tasks.get(&task)?.phase, Phase::Medium { .. }) {
             return None;
         }
         match self.remove(task)? {
-            Task { nexus, rule, phase: Phase::Medium { then, aborted: false, .. } } => {
-                Some((nexus, rule, then))
+            Task { nexus, rule, phase: Phase::Medium { then, aborted, .. } } => {
+                Some((nexus, rule, then, aborted))
             }
             Task { .. } => None,
         }
@@ -198,7 +222,7 @@ impl TaskSet {
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             let mut entry = AbortedTask { task: id, nexus: task.nexus, status: status(task.nexus) };
             match &mut task.phase {
-                Phase::DataOut(_) | Phase::Queued => {
+                Phase::DataOut(_) | Phase::Queued | Phase::Erase => {
                     self.remove(id);
                     aborted.gone.push(entry);
                 }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
-use lunkeep_common::scsi::opcode_table::{MediumAccess, Operation, OperationInfo, ReservationRule};
+use lunkeep_common::scsi::opcode_table::{Operation, ReservationRule};
 use lunkeep_common::scsi::{Asc, Cdb, Sense, SenseKey, Status};
 
 use super::attention::{Slot, UnitAttentions};
+use super::commands::lba_status;
 use super::commands::{self, Context, Next, Outcome};
 use super::config::{InvalidShape, LogicalUnitConfig};
 use super::fence::Reservations;
-use super::media::{MediaFailure, MediaReply};
+use super::media::{MediaFailure, MediaOp, MediaReply};
 use super::nexus::Nexus;
+use super::state::{MediumState, State};
 use super::step::{Command, Completion, NexusId, Step, TaskId};
 use super::task_set::{Aborted, Phase, TaskSet, Then};
 
@@ -49,8 +51,7 @@ pub(super) struct Attached {
 #[derive(Debug)]
 pub struct LogicalUnit {
     pub(super) config: LogicalUnitConfig,
-    /// START STOP UNIT stopped the medium.
-    stopped: bool,
+    pub(super) state: State,
     pub(super) nexuses: HashMap<NexusId, Attached>,
     pub(super) attentions: UnitAttentions,
     pub(super) tasks: TaskSet,
@@ -64,10 +65,10 @@ impl LogicalUnit {
     /// [`InvalidShape`] when no block device can have the medium's shape.
     pub fn new(config: LogicalUnitConfig) -> Result<Self, InvalidShape> {
         config.medium.checked()?;
-        let tasks = TaskSet::new(config.tasks);
+        let (tasks, state) = (TaskSet::new(config.tasks), State::new(&config));
         Ok(Self {
             config,
-            stopped: false,
+            state,
             nexuses: HashMap::new(),
             attentions: UnitAttentions::default(),
             tasks,
@@ -88,6 +89,7 @@ impl LogicalUnit {
             self.attentions.detach(attached.slot);
         }
         self.reservations.nexus_lost(id);
+        self.state.preventing.remove(&id);
         aborted
     }
 
@@ -99,26 +101,40 @@ impl LogicalUnit {
         if !passes_full_task_set(opcode)
             && let Some(status) = self.tasks.refusal(command.nexus)
         {
-            return Step::Done(Completion { status, sense: None, data_in: Vec::new() });
+            return Step::Done(Completion::without_data(status));
         }
         let mut rule = ReservationRule::Write;
         let outcome = self.process(&attached, &command, &mut rule);
-        self.advance(command.task, command.nexus, rule, outcome)
+        let step = self.advance(command.task, command.nexus, rule, outcome);
+        self.stamped(step)
     }
 
     /// The data that [`Step::DataOut`] asked for, all of it that will come: the smaller of what was asked for and of what the
     /// initiator was ready to send. [`Step::Aborted`] when the task was aborted meanwhile.
     pub fn data_out(&mut self, task: TaskId, data: Vec<Bytes>) -> Step {
         let Some((nexus, rule, of)) = self.tasks.take_data_out(task) else { return Step::Aborted };
-        let outcome = of.received(&self.config, data);
-        self.advance(task, nexus, rule, outcome)
+        let outcome = of.received(&self.config, &self.state, data);
+        let step = self.advance(task, nexus, rule, outcome);
+        self.stamped(step)
     }
 
     /// The medium has answered to [`Step::Media`]. This must be called for aborted tasks too: they are over with it.
     pub fn media_done(&mut self, task: TaskId, result: Result<MediaReply, MediaFailure>) -> Step {
-        let Some((nexus, rule, then)) = self.tasks.take_medium(task) else { return Step::Aborted };
+        let Some((nexus, rule, then, aborted)) = self.tasks.take_medium(task) else { return Step::Aborted };
+        if let Err(failure) = result {
+            self.state.count_failure(failure);
+        }
+        let saves = matches!(then, Then::Saved(_));
+        if saves {
+            self.state.saving = false;
+        }
+        // What was saved is in force, also when nobody waits for the answer any more.
+        if aborted && !(saves && result.is_ok()) {
+            return Step::Aborted;
+        }
         let outcome = result.map_err(Sense::from).and_then(|reply| self.after_medium(then, reply));
-        self.advance(task, nexus, rule, outcome)
+        let step = self.advance(task, nexus, rule, outcome);
+        if aborted { Step::Aborted } else { self.stamped(step) }
     }
 
     /// ABORT TASK (SAM-5 §7.2): a task of this nexus. Nothing is aborted when there is no such task, or it is another nexus's.
@@ -135,7 +151,7 @@ impl LogicalUnit {
     pub fn clear_task_set(&mut self, nexus: NexusId) -> Aborted {
         let status = self.status_for_others(nexus);
         let aborted = self.tasks.abort(|_, _| true, status);
-        if !self.config.task_aborted_status {
+        if !self.state.mode.task_aborted_status {
             self.tell_cleared(nexus, &aborted);
         }
         aborted
@@ -146,8 +162,9 @@ impl LogicalUnit {
         let aborted = self.tasks.abort(|_, _| true, |_| None);
         self.attentions.establish(kind.attention(), |_| true);
         self.reservations.reset(kind == Reset::TargetCold);
-        if kind == Reset::TargetCold {
-            self.stopped = false;
+        self.state.reset(kind != Reset::LogicalUnit);
+        if kind == Reset::TargetCold && self.state.medium == MediumState::Stopped {
+            self.state.medium = MediumState::Ready;
         }
         aborted
     }
@@ -172,7 +189,7 @@ impl LogicalUnit {
 
     /// TASK ABORTED for tasks of nexuses other than `nexus` while TAS is one (SAM-5 §5.3.1).
     pub(super) fn status_for_others(&self, nexus: NexusId) -> impl Fn(NexusId) -> Option<Status> + use<> {
-        let tas = self.config.task_aborted_status;
+        let tas = self.state.mode.task_aborted_status;
         move |owner| (tas && owner != nexus).then_some(Status::TaskAborted)
     }
 
@@ -211,13 +228,17 @@ impl LogicalUnit {
             return Err(Sense::illegal_request(Asc::INVALID_OPERATION_CODE));
         }
         *rule = match cdb {
-            Cdb::StartStopUnit { start: true, .. } => ReservationRule::Allowed,
+            Cdb::StartStopUnit { start: true, .. } | Cdb::PreventAllowMediumRemoval { prevent: false } => {
+                ReservationRule::Allowed
+            }
             _ => info.reservation,
         };
         if let Some(refusal) = self.reservations.refuses(command.nexus, nexus, *rule) {
             return refusal.into();
         }
-        self.check_medium(info)?;
+        if let Some(sense) = self.state.refusal(&self.config, info) {
+            return Err(sense);
+        }
         let attention = match cdb {
             // REQUEST SENSE reports and clears it; REPORT LUNS clears the one that asks for it (SPC-4 §6.39, §6.33).
             Cdb::RequestSense { .. } => self.attentions.take(*slot),
@@ -229,20 +250,9 @@ impl LogicalUnit {
         };
         let config = &self.config;
         let (record, reported) = (self.reservations.record(), self.reservations.reported());
-        let stopped = self.stopped;
-        commands::dispatch(&Context { config, nexus, command, stopped, attention, record, reported }, cdb)
-    }
-
-    /// Whether the medium is there for such a command, and may be written.
-    fn check_medium(&self, info: &OperationInfo) -> Result<(), Sense> {
-        let needs_medium = info.access != MediumAccess::None || info.operation == Operation::TestUnitReady;
-        if needs_medium && self.stopped {
-            return Err(Sense::new(SenseKey::NotReady, Asc::INITIALIZING_COMMAND_REQUIRED));
-        }
-        if info.access == MediumAccess::Write && self.config.medium.read_only {
-            return Err(Sense::new(SenseKey::DataProtect, Asc::WRITE_PROTECTED));
-        }
-        Ok(())
+        let (state, ports) = (&self.state, self.reservations.ports());
+        let context = Context { config, nexus, command, state, ports, attention, record, reported };
+        commands::dispatch(&context, cdb)
     }
 
     fn after_medium(&mut self, then: Then, reply: MediaReply) -> Outcome {
@@ -254,7 +264,16 @@ impl LogicalUnit {
                 let lba = (offset + at) / u64::from(self.config.medium.logical_block);
                 Err(Sense::new(SenseKey::Miscompare, Asc::MISCOMPARE_DURING_VERIFY).with_information(lba))
             }
-            (Then::Stop, MediaReply::Done) => Ok(Next::Power { stopped: true }),
+            (Then::ComparedData, MediaReply::Done) => Ok(Next::Done(Completion::good())),
+            (Then::ComparedData, MediaReply::Miscompare { at }) => {
+                // The first byte that differs, counted from the beginning of the data (SBC-3 §5.2).
+                Err(Sense::new(SenseKey::Miscompare, Asc::MISCOMPARE_DURING_VERIFY).with_information(at))
+            }
+            (Then::ReturnStatus { lba, allocation_length }, MediaReply::Status(parts)) => {
+                lba_status::told(&self.config.medium, lba, allocation_length, &parts).map(Next::Done)
+            }
+            (Then::Status(status), MediaReply::Done) => Ok(Next::Done(Completion::without_data(status))),
+            (Then::Apply(change) | Then::Saved(change), MediaReply::Done) => Ok(Next::Change(change)),
             // The engine answered a question that was not asked: nothing may be claimed about the medium.
             _ => Err(Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE)),
         }
@@ -264,11 +283,20 @@ impl LogicalUnit {
         match outcome {
             Err(sense) => Step::Done(Completion::check_condition(sense)),
             Ok(Next::Done(completion)) => Step::Done(completion),
-            Ok(Next::Power { stopped }) => {
-                self.stopped = stopped;
+            Ok(Next::Change(change)) => {
+                self.apply(nexus, change);
                 Step::Done(Completion::good())
             }
-            Ok(Next::Reservation(request)) => self.request(task, nexus, rule, request),
+            Ok(Next::Erase { kind, pattern, immediate }) => {
+                self.begin_erase(task, nexus, rule, (kind, pattern), immediate)
+            }
+            Ok(Next::Reservation(request)) => {
+                // Nobody is shut out while the medium is erased: that goes on whoever asked for it.
+                if let Some(sense) = self.state.erase.refusal().filter(|_| self.state.erase.is_running()) {
+                    return Step::Done(Completion::check_condition(sense));
+                }
+                self.request(task, nexus, rule, request)
+            }
             Ok(Next::DataOut { len, of }) => {
                 self.tasks.insert(task, nexus, rule, Phase::DataOut(of));
                 Step::DataOut(len)
@@ -279,12 +307,29 @@ impl LogicalUnit {
                 if let Some(refusal) = self.refused_now(nexus, rule) {
                     return Step::Done(refusal.completion());
                 }
+                let (op, then) = if self.state.mode.write_cache { (op, then) } else { stable(op, then) };
+                self.state.count(&op);
+                self.state.saving |= matches!(op, MediaOp::Save(_));
                 let changes_medium = op.changes_medium();
                 self.tasks.insert(task, nexus, rule, Phase::Medium { changes_medium, then, aborted: false });
                 Step::Media(op)
             }
         }
     }
+}
+
+/// Without a write cache a command is answered when what it wrote is stable (SBC-3 §6.4.5).
+fn stable(mut op: MediaOp, then: Then) -> (MediaOp, Then) {
+    match &mut op {
+        MediaOp::Write { force_unit_access, .. }
+        | MediaOp::CompareAndWrite { force_unit_access, .. }
+        | MediaOp::OrWrite { force_unit_access, .. } => *force_unit_access = true,
+        MediaOp::WriteSame { .. } | MediaOp::Unmap { .. } => {
+            return (op, Then::Run(MediaOp::Flush, Box::new(then)));
+        }
+        _ => {}
+    }
+    (op, then)
 }
 
 /// Commands that a full task set does not keep out: Windows gives the owner of a disk about three seconds to defend it.

@@ -12,7 +12,7 @@ use lunkeep_common::name::{IscsiName, PortalGroupTag};
 use crate::device::LogicalUnitConfig;
 use crate::image::Disk;
 use crate::session::SessionSettings;
-use crate::store::{AlwaysOwner, AuditTrail, LunStateStore, MemoryState, Ownership};
+use crate::store::{AlwaysOwner, AuditTrail, LunStateStore, MemoryState, Ownership, ParameterStore};
 
 /// Everything that a [`Server`](super::Server) needs.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub struct LunConfig {
     pub disk: Arc<dyn Disk>,
     /// Where its reservations are kept.
     pub reservations: ReservationConfig,
+    /// Where its mode parameters and what else it keeps are. What is found there replaces `unit.saved`.
+    pub parameters: Arc<dyn ParameterStore>,
 }
 
 /// Where the reservations of a logical unit are kept, and who may serve it.

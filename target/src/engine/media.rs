@@ -4,25 +4,118 @@ use std::io::IoSlice;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::device::{MediaOp, MediaReply};
-use crate::image::{Disk, DiskError};
+use super::range_lock::{Held, Use};
+use super::unit::Unit;
+use crate::device::{MediaFailure, MediaOp, MediaReply};
+use crate::image::{BlockStatus, Disk, DiskError};
+use crate::store::StoreError;
 
 /// Bytes that long operations handle at a time: large enough that the per-call cost vanishes, small enough to stay in a cache.
 const CHUNK: usize = 1 << 20;
 
+/// Looks into the image's metadata for one GET LBA STATUS, after which it tells what it has.
+const STATUS_LOOKS_MAX: usize = 64 << 10;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MediaError {
+    #[error("{0}")]
+    Disk(#[from] DiskError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("the server ends")]
+    Stopped,
+}
+
+impl MediaError {
+    /// What the device is told.
+    pub(super) const fn failure(&self) -> MediaFailure {
+        match self {
+            Self::Disk(DiskError::Read(_)) => MediaFailure::Read,
+            Self::Disk(DiskError::Write(_) | DiskError::Poisoned) | Self::Stopped => MediaFailure::Write,
+            Self::Disk(DiskError::NoSpace) => MediaFailure::NoSpace,
+            Self::Disk(DiskError::ReadOnly) => MediaFailure::ReadOnly,
+            Self::Disk(DiskError::Corrupt(_)) => MediaFailure::Damaged,
+            Self::Store(_) => MediaFailure::Save,
+        }
+    }
+}
+
 /// Carries out one operation.
 ///
 /// # Errors
-/// What the disk reports.
-pub(super) fn run(disk: &dyn Disk, op: MediaOp) -> Result<MediaReply, DiskError> {
-    match op {
-        MediaOp::Read { offset, len } => read(disk, offset, len),
-        MediaOp::Write { offset, data, force_unit_access } => write(disk, offset, &data, force_unit_access),
-        MediaOp::Verify { offset, len, compare } => verify(disk, offset, len, compare),
-        MediaOp::WriteSame { offset, len, pattern, unmap } => write_same(disk, offset, len, &pattern, unmap),
-        MediaOp::Unmap { ranges } => unmap(disk, &ranges),
-        MediaOp::Flush => disk.flush().map(|()| MediaReply::Done),
+/// What the disk, or the store of parameters, reports.
+pub(super) fn run(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
+    let disk = &*unit.disk;
+    let hold = |offset: u64, len: u64, mode: Use| unit.ranges.hold(offset..offset + len, mode);
+    let reply = match op {
+        MediaOp::Read { offset, len } => read(disk, offset, len)?,
+        MediaOp::Write { offset, data, force_unit_access } => {
+            let held = hold(offset, total(&data), Use::Shared);
+            write(disk, offset, &data)?;
+            stable(disk, held, force_unit_access)?
+        }
+        MediaOp::WriteAndVerify { offset, data, compare } => {
+            let _held = hold(offset, total(&data), Use::Alone);
+            write(disk, offset, &data)?;
+            disk.flush()?;
+            let len = total(&data);
+            verify(disk, offset, len, compare.then_some(data))?
+        }
+        MediaOp::CompareAndWrite { offset, expected, write: data, force_unit_access } => {
+            let held = hold(offset, total(&data), Use::Alone);
+            match verify(disk, offset, total(&expected), Some(expected))? {
+                MediaReply::Done => {
+                    write(disk, offset, &data)?;
+                    stable(disk, held, force_unit_access)?
+                }
+                miscompare => miscompare,
+            }
+        }
+        MediaOp::OrWrite { offset, data, force_unit_access } => {
+            let held = hold(offset, total(&data), Use::Alone);
+            or_write(disk, offset, data)?;
+            stable(disk, held, force_unit_access)?
+        }
+        MediaOp::Verify { offset, len, compare } => verify(disk, offset, len, compare)?,
+        MediaOp::WriteSame { offset, len, pattern, unmap } => {
+            let _held = hold(offset, len, Use::Shared);
+            write_same(disk, offset, len, &pattern, unmap)?
+        }
+        MediaOp::Unmap { ranges } => {
+            for (offset, len) in ranges {
+                // LBPRZ is one: what was unmapped reads as zero, also where the medium cannot give the space back
+                // (SBC-3 §4.7.4.4).
+                let _held = hold(offset, len, Use::Shared);
+                disk.write_zeroes(offset, len, true)?;
+            }
+            MediaReply::Done
+        }
+        MediaOp::Prefetch { offset, len } => verify(disk, offset, len, None)?,
+        MediaOp::BlockStatus { offset, len, parts } => block_status(disk, offset, len, parts)?,
+        MediaOp::Save(parameters) => {
+            unit.parameters.save(&parameters)?;
+            MediaReply::Done
+        }
+        MediaOp::Flush => {
+            disk.flush()?;
+            MediaReply::Done
+        }
+    };
+    Ok(reply)
+}
+
+fn total(data: &[Bytes]) -> u64 {
+    data.iter().map(|part| part.len() as u64).sum()
+}
+
+/// Ends a write. What makes it stable needs its range no more.
+fn stable(disk: &dyn Disk, held: Held<'_>, force_unit_access: bool) -> Result<MediaReply, DiskError> {
+    drop(held);
+    if force_unit_access {
+        disk.flush()?;
     }
+    Ok(MediaReply::Done)
 }
 
 /// A read that the page cache can answer at once; `None` when it would block.
@@ -38,18 +131,45 @@ fn read(disk: &dyn Disk, offset: u64, len: u32) -> Result<MediaReply, DiskError>
     Ok(MediaReply::Data(data.freeze()))
 }
 
-fn write(
-    disk: &dyn Disk,
-    offset: u64,
-    data: &[Bytes],
-    force_unit_access: bool,
-) -> Result<MediaReply, DiskError> {
+fn write(disk: &dyn Disk, offset: u64, data: &[Bytes]) -> Result<(), DiskError> {
     let slices: Vec<_> = data.iter().map(|part| IoSlice::new(part)).collect();
-    disk.write_at(&slices, offset)?;
-    if force_unit_access {
-        disk.flush()?;
+    disk.write_at(&slices, offset)
+}
+
+fn or_write(disk: &dyn Disk, offset: u64, data: Vec<Bytes>) -> Result<(), DiskError> {
+    let mut at = offset;
+    let mut merged = Vec::new();
+    for part in data {
+        merged.extend_from_slice(&part);
     }
-    Ok(MediaReply::Done)
+    for chunk in merged.chunks_mut(CHUNK) {
+        let mut there = vec![0; chunk.len()];
+        disk.read_at(&mut there, at)?;
+        chunk.iter_mut().zip(&there).for_each(|(new, old)| *new |= old);
+        at += chunk.len() as u64;
+    }
+    disk.write_at(&[IoSlice::new(&merged)], offset)
+}
+
+/// At most `parts` parts; neighbours of the same status are one part.
+fn block_status(disk: &dyn Disk, offset: u64, len: u64, parts: usize) -> Result<MediaReply, DiskError> {
+    let mut all: Vec<(u64, bool)> = Vec::new();
+    let mut at = 0;
+    for _ in 0..STATUS_LOOKS_MAX {
+        if at == len {
+            break;
+        }
+        let (status, length) = disk.block_status(offset + at, len - at)?;
+        let mapped = status == BlockStatus::Mapped;
+        let full = all.len() == parts;
+        match all.last_mut() {
+            Some((last, same)) if *same == mapped => *last += length,
+            _ if full => break,
+            _ => all.push((length, mapped)),
+        }
+        at += length;
+    }
+    Ok(MediaReply::Status(all))
 }
 
 fn verify(
@@ -109,12 +229,6 @@ fn write_same(
         disk.write_at(&[IoSlice::new(&chunk[..step])], offset + done)?;
         done += step as u64;
     }
-    Ok(MediaReply::Done)
-}
-
-/// LBPRZ is one: what was unmapped reads as zero, also where the medium cannot give the space back (SBC-3 §4.7.4.4).
-fn unmap(disk: &dyn Disk, ranges: &[(u64, u64)]) -> Result<MediaReply, DiskError> {
-    ranges.iter().try_for_each(|&(offset, len)| disk.write_zeroes(offset, len, true))?;
     Ok(MediaReply::Done)
 }
 

@@ -169,7 +169,8 @@ fn resume(shared: &Arc<Shared>, unit: &Arc<Unit>, Resumed { nexus, task, step }:
                 session.complete(task, completion);
             }
         }
-        Step::Aborted | Step::Waiting | Step::DataOut(_) | Step::Media(_) => {}
+        // A fence is not followed by these.
+        Step::Aborted | Step::Waiting | Step::DataOut(_) | Step::Media(_) | Step::Erase(_) => {}
     }
     // Whoever aborted it waits for it as for an operation on the medium.
     unit.left_medium(task);

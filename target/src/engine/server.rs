@@ -22,6 +22,7 @@ use super::unit::{LunView, Unit};
 use crate::device::{ExportPort, InvalidShape, LogicalUnit, ReservationSetup};
 use crate::session::TaskNumbers;
 use crate::store::LunStateError;
+use crate::store::StoreError;
 
 /// Time between two tries to accept after the host had no file or memory left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -77,7 +78,13 @@ impl Target {
                 relative: relative_port(portal_group),
             });
             let ports = ports.collect();
-            let unit = LogicalUnit::new(lun.unit).map_err(|source| StartError::Shape {
+            let mut shape = lun.unit;
+            match lun.parameters.load() {
+                Ok(Some(saved)) => shape.saved = Some(saved),
+                Ok(None) => {}
+                Err(source) => return Err(StartError::Parameters { name, number, source }),
+            }
+            let unit = LogicalUnit::new(shape).map_err(|source| StartError::Shape {
                 name: name.clone(),
                 number,
                 source,
@@ -86,7 +93,7 @@ impl Target {
             let record = keeper.load().map_err(|source| StartError::Reservations { name, number, source })?;
             let force_persist = settings.force_aptpl;
             let unit = unit.with_reservations(ReservationSetup { ports, force_persist, record });
-            units.insert(number, Arc::new(Unit::new(unit, lun.disk, keeper)));
+            units.insert(number, Arc::new(Unit::new(unit, lun.disk, keeper, lun.parameters)));
         }
         let TargetConfig { name, alias, authentication, access, .. } = config;
         Ok(Self { name, alias, authentication, access, units })
@@ -166,6 +173,16 @@ pub enum StartError {
         /// What is wrong.
         source: LunStateError,
     },
+    /// What a LUN keeps cannot be understood.
+    #[error("target {name}, LUN {number}: {source}")]
+    Parameters {
+        /// The target.
+        name: IscsiName,
+        /// The LUN.
+        number: u16,
+        /// What is wrong with it.
+        source: StoreError,
+    },
     /// The values to negotiate contradict each other.
     #[error("login settings: {0}")]
     Offer(#[from] OfferError),
@@ -225,6 +242,8 @@ impl Server {
     pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
         let sessions = self.shared.sessions.all().len();
         self.shared.stop.cancel();
+        let units = self.shared.targets.values().flat_map(|target| target.units.values());
+        units.for_each(|unit| unit.lock().stop_erase());
         self.shared.tasks.close();
         let complete = tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_ok();
         ShutdownReport { sessions, complete }

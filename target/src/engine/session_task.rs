@@ -1,7 +1,7 @@
 //! A session joined to its logical units: carries out what the session's state machine asks for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use lunkeep_common::login::target_side::LoginRefusal;
@@ -12,13 +12,13 @@ use lunkeep_common::scsi::Lun;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::media;
+use super::erase;
+use super::media::{self, MediaError};
 use super::reservations;
 use super::server::Shared;
 use super::task_management;
 use super::unit::{Ended, FenceWaits, LunView, Unit, resolve};
-use crate::device::{Command, Completion, MediaFailure, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
-use crate::image::DiskError;
+use crate::device::{Command, Completion, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
 use crate::session::{
     Event, LogoutEnds, LostTask, NewConnection, ScsiRequest, Session, TaskHandle, TaskResult,
 };
@@ -50,7 +50,7 @@ pub(super) struct SessionHandle {
     pub(super) closed: watch::Sender<bool>,
     buffers: Arc<Semaphore>,
     buffer_units: u32,
-    shared: Weak<Shared>,
+    pub(super) shared: Weak<Shared>,
 }
 
 /// A connection of a session, for the others.
@@ -248,6 +248,7 @@ impl SessionHandle {
             attribute: request.attribute,
             expected_in: request.expected_in,
             expected_out: request.expected_out,
+            now_ms: now_ms(),
             luns: &self.inventory,
         };
         let Some(unit) = resolve(&self.luns, request.lun) else {
@@ -281,6 +282,7 @@ impl SessionHandle {
                     reservations::start_fence(&shared, unit, task, *fence, waits);
                 }
             }
+            Step::Erase(erase) => erase::start(self, unit, *erase),
             Step::Waiting => {}
             Step::Done(completion) => self.complete(task, completion),
             Step::Aborted => unit.left_medium(task),
@@ -288,8 +290,9 @@ impl SessionHandle {
     }
 
     pub(super) fn complete(&self, task: TaskId, completion: Completion) {
-        let Completion { status, sense, data_in } = completion;
-        self.lock().complete(TaskHandle(task.0), TaskResult { status, sense, data_in });
+        let Completion { status, sense, sense_format, data_in } = completion;
+        let result = TaskResult { status, sense, sense_format, data_in };
+        self.lock().complete(TaskHandle(task.0), result);
         self.wake();
     }
 
@@ -320,7 +323,7 @@ impl SessionHandle {
 
     fn run_media(self: Arc<Self>, unit: Arc<Unit>, task: TaskId, op: MediaOp, permit: OwnedSemaphorePermit) {
         tokio::task::spawn_blocking(move || {
-            let result = media::run(&*unit.disk, op);
+            let result = media::run(&unit, op);
             self.finish_media(&unit, task, result, Some(permit));
         });
     }
@@ -329,12 +332,12 @@ impl SessionHandle {
         self: &Arc<Self>,
         unit: &Arc<Unit>,
         task: TaskId,
-        result: Result<MediaReply, DiskError>,
+        result: Result<MediaReply, MediaError>,
         permit: Option<OwnedSemaphorePermit>,
     ) {
         let result = result.map(|reply| held(reply, permit)).map_err(|error| {
             tracing::error!(%error, initiator = %self.initiator, "an operation on the medium failed");
-            failure(&error)
+            error.failure()
         });
         let (step, waits) = unit.step(|unit| unit.media_done(task, result));
         unit.left_medium(task);
@@ -426,13 +429,8 @@ fn held(reply: MediaReply, permit: Option<OwnedSemaphorePermit>) -> MediaReply {
     }
 }
 
-/// What the device is told about a failure of the disk.
-fn failure(error: &DiskError) -> MediaFailure {
-    match error {
-        DiskError::Read(_) => MediaFailure::Read,
-        DiskError::Write(_) | DiskError::Poisoned => MediaFailure::Write,
-        DiskError::NoSpace => MediaFailure::NoSpace,
-        DiskError::ReadOnly => MediaFailure::ReadOnly,
-        DiskError::Corrupt(_) => MediaFailure::Damaged,
-    }
+/// The host's clock: a host whose clock is before 1970 has none.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

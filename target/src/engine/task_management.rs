@@ -141,9 +141,7 @@ pub(super) fn drop_task(shared: &Shared, aborted: &AbortedTask) {
     let handle = TaskHandle(aborted.task.0);
     match aborted.status {
         None => session.lock().abort_task(handle),
-        Some(status) => {
-            session.lock().complete(handle, TaskResult { status, sense: None, data_in: Vec::new() })
-        }
+        Some(status) => session.lock().complete(handle, TaskResult::without_data(status)),
     }
     session.wake();
 }

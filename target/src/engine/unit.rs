@@ -7,9 +7,11 @@ use lunkeep_common::scsi::Lun;
 use tokio::sync::oneshot;
 
 use super::latch::Drains;
+use super::range_lock::RangeLock;
 use super::reservations::RecordKeeper;
 use crate::device::{Aborted, AbortedTask, LogicalUnit, Resumed, Step, TaskId};
 use crate::image::Disk;
+use crate::store::ParameterStore;
 
 /// A logical unit that several sessions share.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Unit {
     state: Mutex<LogicalUnit>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) keeper: RecordKeeper,
+    pub(super) parameters: Arc<dyn ParameterStore>,
+    pub(super) ranges: RangeLock,
     drains: Drains,
 }
 
@@ -53,8 +57,14 @@ impl Ended {
 }
 
 impl Unit {
-    pub(super) fn new(unit: LogicalUnit, disk: Arc<dyn Disk>, keeper: RecordKeeper) -> Self {
-        Self { state: Mutex::new(unit), disk, keeper, drains: Drains::default() }
+    pub(super) fn new(
+        unit: LogicalUnit,
+        disk: Arc<dyn Disk>,
+        keeper: RecordKeeper,
+        parameters: Arc<dyn ParameterStore>,
+    ) -> Self {
+        let (state, ranges, drains) = (Mutex::new(unit), RangeLock::default(), Drains::default());
+        Self { state, disk, keeper, parameters, ranges, drains }
     }
 
     /// The device's state machine.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::scsi_response::Residual;
-use lunkeep_common::scsi::{Lun, Sense, Status};
+use lunkeep_common::scsi::{Lun, Sense, SenseFormat, Status};
 use lunkeep_common::serial::StatSn;
 
 use super::TaskHandle;
@@ -20,6 +20,8 @@ pub struct TaskResult {
     pub status: Status,
     /// Sense data, with CHECK CONDITION.
     pub sense: Option<Sense>,
+    /// How it is laid out.
+    pub sense_format: SenseFormat,
     /// Bytes for the initiator, before they are cut to its expected length.
     pub data_in: Vec<Bytes>,
 }
@@ -28,7 +30,18 @@ impl TaskResult {
     /// CHECK CONDITION without data.
     #[must_use]
     pub const fn check_condition(sense: Sense) -> Self {
-        Self { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }
+        Self {
+            status: Status::CheckCondition,
+            sense: Some(sense),
+            sense_format: SenseFormat::Fixed,
+            data_in: Vec::new(),
+        }
+    }
+
+    /// A status with nothing else.
+    #[must_use]
+    pub const fn without_data(status: Status) -> Self {
+        Self { status, sense: None, sense_format: SenseFormat::Fixed, data_in: Vec::new() }
     }
 }
 
@@ -36,7 +49,7 @@ impl TaskResult {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: Status,
-    pub(super) sense: Option<Sense>,
+    pub(super) sense: Option<(Sense, SenseFormat)>,
     pub(super) data_in: DataInTransfer,
     /// Residual of the only direction, or of the write half of a bidirectional command.
     pub(super) residual: Residual,
@@ -105,7 +118,7 @@ impl Task {
         };
         self.answer = Some(Answer {
             status: result.status,
-            sense: result.sense,
+            sense: result.sense.map(|sense| (sense, result.sense_format)),
             data_in: DataInTransfer::new(result.data_in, self.expected_in),
             residual,
             bidirectional_residual,

@@ -162,7 +162,7 @@ impl Peer {
 
     fn good(&mut self, task: TaskHandle, data: &[u8]) {
         let data_in = if data.is_empty() { Vec::new() } else { vec![Bytes::copy_from_slice(data)] };
-        self.session.complete(task, TaskResult { status: Status::Good, sense: None, data_in });
+        self.session.complete(task, TaskResult { data_in, ..TaskResult::without_data(Status::Good) });
     }
 
     fn sent(&mut self) -> Vec<TargetPdu> {

@@ -14,7 +14,7 @@ use lunkeep_common::pdu::{
     AsyncMessage, Bhs, DataIn, InitiatorTaskTag, LogoutResponse, NopIn, R2t, Reject, ScsiResponse,
     TargetHeader, TargetPdu, TargetTransferTag, TaskManagementResponse, TextResponse,
 };
-use lunkeep_common::scsi::{Lun, SenseFormat, Status};
+use lunkeep_common::scsi::{Lun, Status};
 use lunkeep_common::serial::{CmdSn, DataSn, StatSn};
 
 use super::connection::Retained;
@@ -326,7 +326,7 @@ impl Session {
             exp_data_sn,
         };
         let sense = answer.sense.as_ref();
-        let data = sense.map_or_else(Bytes::new, |sense| sense_segment(&sense.encode(SenseFormat::Fixed)));
+        let data = sense.map_or_else(Bytes::new, |(sense, format)| sense_segment(&sense.encode(*format)));
         Some(TargetPdu::with_data(TargetHeader::ScsiResponse(header), data))
     }
 

@@ -10,11 +10,13 @@ use super::audit::AuditTrail;
 use super::error::StoreError;
 use super::files::{Files, HostFiles};
 use super::identity::{LunIdentity, Naa, TargetName};
+use super::parameters::FileParameters;
 use super::record::{self, hex};
 use super::reservations::FileState;
 
 const IDENTITY: &str = "identity.json";
 const TARGET: &str = "target.json";
+const PARAMETERS: &str = "parameters.json";
 const LOCK: &str = "lock";
 
 /// Where state folders are.
@@ -100,6 +102,12 @@ impl LunFolder {
     #[must_use]
     pub fn reservations(&self) -> FileState {
         FileState::new(super::reservations::file_in(&self.path), self.identity.naa)
+    }
+
+    /// Where its mode parameters and what else it keeps are.
+    #[must_use]
+    pub fn parameters(&self) -> FileParameters {
+        FileParameters::new(self.path.join(PARAMETERS))
     }
 
     /// Where changes of its reservations are written down.

@@ -26,6 +26,7 @@ pub mod files;
 pub mod identity;
 pub mod lun_folder;
 pub mod lun_state;
+pub mod parameters;
 pub mod record;
 pub mod reservations;
 
@@ -35,4 +36,5 @@ pub use files::{Files, HostFiles};
 pub use identity::{LunIdentity, Naa};
 pub use lun_folder::{LunFolder, StateLocation};
 pub use lun_state::{AlwaysOwner, LunStateError, LunStateStore, MemoryState, Ownership, SwapTicket};
+pub use parameters::{FileParameters, MemoryParameters, ParameterStore};
 pub use reservations::FileState;

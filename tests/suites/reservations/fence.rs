@@ -130,10 +130,13 @@ fn lun(number: u8, disk: Arc<GatedDisk>, folder: &std::path::Path) -> LunConfig 
         commands: CommandLimits::default(),
         tasks: TaskLimits::default(),
         task_aborted_status: false,
+        removable: false,
+        saved: None,
     };
     let store = Arc::new(FileState::new(folder.join(format!("{number}.json")), naa));
     let reservations = ReservationConfig { store, ..ReservationConfig::in_memory() };
-    LunConfig { number: number.into(), unit, disk, reservations }
+    let parameters = Arc::new(lunkeep_target::store::MemoryParameters::default());
+    LunConfig { number: number.into(), unit, disk, reservations, parameters }
 }
 
 fn begin_write(peer: &mut Peer, lun: u8, lba: u32) {

@@ -36,7 +36,7 @@ pub struct ServeArgs {
     #[arg(value_name = "CONFIG.toml")]
     pub config: Option<PathBuf>,
 
-    /// An image to serve, with options after commas: size=10G, format=vhdx, fixed, ro, block=4096, serial=TEXT.
+    /// An image to serve, with options after commas: size=10G, format=vhdx, fixed, ro, removable, block=4096, serial=TEXT.
     /// With a size a missing image is created: its format is that of its name, VHDX without an extension
     #[arg(long, value_name = "PATH[,OPTIONS]")]
     pub disk: Vec<DiskFlag>,

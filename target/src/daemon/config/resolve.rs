@@ -256,6 +256,7 @@ impl Resolver<'_> {
             create: size.map(|size| CreateSpec { size, allocation }),
             logical_block: block.map(|block| *block.get_ref()),
             read_only: table.read_only,
+            removable: table.removable,
             serial: table.serial.as_ref().and_then(|serial| self.parsed(serial)),
         }
     }

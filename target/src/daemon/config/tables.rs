@@ -29,7 +29,10 @@ pub const KEYS: [(&str, &[&str]); 10] = [
     ),
     ("reservations", &["force_aptpl", "cold_reset"]),
     ("target", &["name", "alias", "lun", "chap", "mutual_chap", "initiator"]),
-    ("target.lun", &["number", "path", "format", "size", "fixed", "block_size", "read_only", "serial"]),
+    (
+        "target.lun",
+        &["number", "path", "format", "size", "fixed", "block_size", "read_only", "removable", "serial"],
+    ),
     ("target.initiator", &["name", "luns"]),
     ("target.chap", &["user", "secret_file", "secret_env"]),
     ("target.mutual_chap", &["user", "secret_file", "secret_env"]),
@@ -151,6 +154,9 @@ pub struct Lun {
     /// Refuse writes.
     #[serde(default)]
     pub read_only: bool,
+    /// The medium can be ejected and loaded.
+    #[serde(default)]
+    pub removable: bool,
     /// Serial number in place of the kept one.
     pub serial: Option<At<String>>,
 }

@@ -4,33 +4,47 @@ use std::fmt::Write as _;
 
 use lunkeep_common::scsi::designator::{Association, Designation, Designator};
 use lunkeep_common::scsi::inquiry::{Peripheral, StandardInquiry, version};
+use lunkeep_common::scsi::mode::{ALL_PAGES, ALL_SUBPAGES};
 use lunkeep_common::scsi::vpd::{
-    self, BlockCharacteristics, BlockLimits, LogicalBlockProvisioning, ProvisioningType,
+    self, BlockCharacteristics, BlockLimits, ExtendedInquiry, LogicalBlockProvisioning, ProvisioningType,
 };
 use lunkeep_common::scsi::{Sense, ascii_field};
 
 use super::super::config::{Identity, LogicalUnitConfig};
-use super::super::nexus::Nexus;
+use super::super::nexus::{ExportPort, Nexus};
+use super::port_groups::TARGET_PORT_GROUP;
 use super::{Context, Next, Outcome, data_in};
 use crate::limits::UNMAP_GRANULARITY_REPORTED_MAX;
 
-/// Target port group of every target port: there is one group, in which all ports are alike.
-const TARGET_PORT_GROUP: u16 = 0;
-
 /// Makes the body of a VPD page.
-type Body = fn(&LogicalUnitConfig, &Nexus) -> Vec<u8>;
+type Body = fn(&Context<'_>) -> Vec<u8>;
 
 /// The VPD pages, in ascending order.
-const PAGES: &[(u8, Body)] = &[
-    (vpd::SUPPORTED_PAGES, |_, _| PAGES.iter().map(|(code, _)| *code).collect()),
-    (vpd::UNIT_SERIAL_NUMBER, |config, _| config.identity.serial.clone().into_bytes()),
-    (vpd::DEVICE_IDENTIFICATION, |config, nexus| {
-        vpd::encode_designations(&designations(&config.identity, nexus))
+pub(super) const PAGES: &[(u8, Body)] = &[
+    (vpd::SUPPORTED_PAGES, |_| PAGES.iter().map(|(code, _)| *code).collect()),
+    (vpd::UNIT_SERIAL_NUMBER, |context| context.config.identity.serial.clone().into_bytes()),
+    (vpd::DEVICE_IDENTIFICATION, |context| {
+        vpd::encode_designations(&designations(&context.config.identity, context.nexus))
     }),
-    (vpd::BLOCK_LIMITS, |config, _| block_limits(config).encode().to_vec()),
-    (vpd::BLOCK_DEVICE_CHARACTERISTICS, |_, _| BlockCharacteristics::NON_ROTATING.encode().to_vec()),
-    (vpd::LOGICAL_BLOCK_PROVISIONING, |config, _| provisioning(config.medium.thin).encode().to_vec()),
+    // None is known to the logical unit: an empty list.
+    (vpd::MANAGEMENT_NETWORK_ADDRESSES, |_| Vec::new()),
+    (vpd::EXTENDED_INQUIRY, |_| EXTENDED_INQUIRY.encode().to_vec()),
+    // Every page and subpage is shared by all initiators.
+    (vpd::MODE_PAGE_POLICY, |_| vec![ALL_PAGES, ALL_SUBPAGES, 0, 0]),
+    (vpd::SCSI_PORTS, |context| context.ports.iter().flat_map(scsi_port).collect()),
+    (vpd::BLOCK_LIMITS, |context| block_limits(context.config).encode().to_vec()),
+    (vpd::BLOCK_DEVICE_CHARACTERISTICS, |_| BlockCharacteristics::NON_ROTATING.encode().to_vec()),
+    (vpd::LOGICAL_BLOCK_PROVISIONING, |context| provisioning(context.config.medium.thin).encode().to_vec()),
 ];
+
+/// Only SIMPLE tasks have an order of their own to be told of: none.
+const EXTENDED_INQUIRY: ExtendedInquiry = ExtendedInquiry {
+    simple: true,
+    ordered: false,
+    head_of_queue: false,
+    volatile_cache: true,
+    max_sense_len: 252,
+};
 
 pub(super) fn inquiry(
     context: &Context<'_>,
@@ -41,25 +55,27 @@ pub(super) fn inquiry(
     let data = if vital_product_data {
         let page = PAGES.iter().find(|(code, _)| *code == page_code);
         let (_, body) = page.ok_or(Sense::invalid_field_in_cdb(2, None))?;
-        vpd::encode_page(Peripheral::BLOCK, page_code, &body(context.config, context.nexus))
+        vpd::encode_page(Peripheral::BLOCK, page_code, &body(context))
     } else if page_code != 0 {
         // PAGE CODE has a meaning only with EVPD (SPC-4 §6.6.1).
         return Err(Sense::invalid_field_in_cdb(2, None));
     } else {
-        standard(&context.config.identity).encode().to_vec()
+        standard(context).encode().to_vec()
     };
     Ok(Next::Done(data_in(data, allocation_length.into())))
 }
 
-fn standard(identity: &Identity) -> StandardInquiry {
+fn standard(context: &Context<'_>) -> StandardInquiry {
+    let identity = &context.config.identity;
     StandardInquiry {
         peripheral: Peripheral::BLOCK,
-        removable: false,
+        removable: context.config.removable,
         version: 6,
         command_queueing: true,
-        multi_port: false,
+        multi_port: context.ports.len() > 1,
         protection: false,
-        target_port_groups: 0,
+        // Implicit and explicit: one group, of which it can be asked what it is.
+        target_port_groups: 0b11,
         vendor: identity.vendor.clone(),
         product: identity.product.clone(),
         revision: identity.revision.clone(),
@@ -90,6 +106,18 @@ fn designations(identity: &Identity, nexus: &Nexus) -> Vec<Designation> {
     names.into_iter().map(|(association, designator)| Designation { association, designator }).collect()
 }
 
+/// A SCSI port descriptor (SPC-4 §7.8.14): no initiator port, one name of the target port.
+fn scsi_port(port: &ExportPort) -> Vec<u8> {
+    let name = Designation {
+        association: Association::TargetPort,
+        designator: Designator::ScsiName(port.target.to_string()),
+    };
+    let name = name.encode();
+    let [high, low] = port.relative.to_be_bytes();
+    let [len_high, len_low] = u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [[0, 0, high, low, 0, 0, 0, 0, 0, 0, len_high, len_low].as_slice(), &name].concat()
+}
+
 fn block_limits(config: &LogicalUnitConfig) -> BlockLimits {
     let medium = &config.medium;
     let if_thin = |value| if medium.thin { value } else { 0 };
@@ -101,6 +129,7 @@ fn block_limits(config: &LogicalUnitConfig) -> BlockLimits {
     };
     BlockLimits {
         write_same_non_zero: true,
+        max_compare_and_write: config.commands.compare_and_write,
         optimal_granularity: u16::try_from(medium.blocks_per_physical()).unwrap_or(u16::MAX),
         max_transfer: config.commands.transfer / medium.logical_block,
         max_unmap_blocks: if_thin(config.commands.unmap_blocks),

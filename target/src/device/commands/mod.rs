@@ -3,14 +3,25 @@
 mod block_io;
 mod cache;
 mod capacity;
+mod compare_and_write;
+mod defects;
+mod erase;
+mod identifying;
 mod inquiry;
+pub(super) mod lba_status;
+mod log_sense;
+mod mode_select;
 mod mode_sense;
+mod port_groups;
+mod pre_fetch;
 mod report;
 mod reserve;
 mod sense;
 mod start_stop;
+mod timestamp;
 mod unmap;
 mod verify;
+mod write_and_verify;
 mod write_same;
 
 use bytes::Bytes;
@@ -19,10 +30,13 @@ use lunkeep_common::scsi::opcode_table::{Operation, OperationInfo};
 use lunkeep_common::scsi::{Asc, Cdb, Sense};
 
 use super::config::{LogicalUnitConfig, MediumShape};
+use super::erase::OverwritePattern;
 use super::fence::Request;
 use super::media::MediaOp;
-use super::nexus::Nexus;
+use super::nexus::{ExportPort, Nexus};
+use super::parameters::EraseKind;
 use super::reservation::{Record, Reported};
+use super::state::{Change, State};
 use super::step::{Command, Completion};
 use super::task_set::Then;
 
@@ -33,8 +47,10 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a LogicalUnitConfig,
     pub(super) nexus: &'a Nexus,
     pub(super) command: &'a Command<'a>,
-    /// START STOP UNIT stopped the medium.
-    pub(super) stopped: bool,
+    /// What changes about the unit.
+    pub(super) state: &'a State,
+    /// The target ports that lead to the unit.
+    pub(super) ports: &'a [ExportPort],
     /// For REQUEST SENSE: the unit attention to report.
     pub(super) attention: Option<Asc>,
     /// For PERSISTENT RESERVE IN: registrations and reservation, and what is told besides.
@@ -56,9 +72,14 @@ pub(super) enum Next {
     },
     /// A change of who has access.
     Reservation(Request),
-    /// GOOD, and the medium is now stopped or started.
-    Power {
-        stopped: bool,
+    /// GOOD, and this changes about the unit.
+    Change(Change),
+    /// Erase the whole medium.
+    Erase {
+        kind: EraseKind,
+        pattern: Option<OverwritePattern>,
+        /// IMMED: answer when it has begun.
+        immediate: bool,
     },
 }
 
@@ -71,30 +92,51 @@ pub(super) enum DataOutOf {
     Write(block_io::PendingWrite),
     Verify(verify::PendingVerify),
     WriteSame(write_same::PendingWriteSame),
+    WriteAndVerify(write_and_verify::PendingWriteAndVerify),
+    CompareAndWrite(compare_and_write::PendingCompare),
+    OrWrite(compare_and_write::PendingOr),
+    ModeSelect(mode_select::PendingModeSelect),
+    Identifying(identifying::PendingIdentifying),
+    Timestamp(timestamp::PendingTimestamp),
+    PortGroups { len: usize },
+    Erase(erase::PendingErase),
     Unmap,
     PersistentReserve(reserve::PendingOut),
 }
 
 impl DataOutOf {
     /// All the data that will come has come.
-    pub(super) fn received(self, config: &LogicalUnitConfig, data: Vec<Bytes>) -> Outcome {
+    pub(super) fn received(self, config: &LogicalUnitConfig, state: &State, data: Vec<Bytes>) -> Outcome {
         match self {
             Self::Write(pending) => pending.received(&config.medium, data),
             Self::Verify(pending) => pending.received(&config.medium, data),
             Self::WriteSame(pending) => pending.received(&config.medium, &data),
+            Self::WriteAndVerify(pending) => pending.received(&config.medium, data),
+            Self::CompareAndWrite(pending) => pending.received(data),
+            Self::OrWrite(pending) => pending.received(data),
+            Self::ModeSelect(pending) => pending.received(config, state, &data),
+            Self::Identifying(pending) => pending.received(state, &data),
+            Self::Timestamp(pending) => pending.received(&data),
+            Self::PortGroups { len } => port_groups::set_received(len, &data),
+            Self::Erase(pending) => pending.received(&config.medium, &data),
             Self::Unmap => unmap::received(config, &data),
             Self::PersistentReserve(pending) => pending.received(&data),
         }
     }
 }
 
-/// Whether this logical unit has the command. The table has more than a unit that is not thin.
+/// Whether this logical unit has the command. The table has more than a unit that is not thin, or not
+/// removable.
 pub(super) fn supported(config: &LogicalUnitConfig, info: &OperationInfo) -> bool {
-    info.operation != Operation::Unmap || config.medium.thin
+    match info.operation {
+        Operation::Unmap => config.medium.thin,
+        Operation::PreventAllowMediumRemoval => config.removable,
+        _ => true,
+    }
 }
 
 pub(super) fn dispatch(context: &Context<'_>, cdb: Cdb) -> Outcome {
-    let Context { config, command, .. } = context;
+    let Context { config, state, command, .. } = context;
     match cdb {
         Cdb::TestUnitReady => Ok(Next::Done(Completion::good())),
         Cdb::RequestSense { descriptor, allocation_length } => {
@@ -103,11 +145,38 @@ pub(super) fn dispatch(context: &Context<'_>, cdb: Cdb) -> Outcome {
         Cdb::Inquiry { vital_product_data, page_code, allocation_length } => {
             inquiry::inquiry(context, vital_product_data, page_code, allocation_length)
         }
-        Cdb::ModeSense(cdb) => mode_sense::mode_sense(config, cdb),
+        Cdb::ModeSense(cdb) => mode_sense::mode_sense(config, state, cdb),
         // IMMED: the answer may come before the work is done; it comes after.
-        Cdb::StartStopUnit { immediate: _, no_flush, start } => {
-            Ok(start_stop::start_stop(&config.medium, start, no_flush))
+        Cdb::StartStopUnit { immediate: _, load_eject, no_flush, start } => {
+            start_stop::start_stop(config, state, start, load_eject, no_flush)
         }
+        Cdb::PreventAllowMediumRemoval { prevent } => Ok(Next::Change(Change::Prevent(prevent))),
+        Cdb::ModeSelect(cdb) => mode_select::mode_select(cdb),
+        Cdb::LogSense(cdb) => log_sense::log_sense(&state.counters, cdb),
+        Cdb::WriteAndVerify(cdb) => write_and_verify::write_and_verify(config, cdb),
+        Cdb::CompareAndWrite(cdb) => compare_and_write::compare_and_write(config, cdb),
+        Cdb::OrWrite(cdb) => compare_and_write::or_write(config, cdb),
+        Cdb::PreFetch(cdb) => pre_fetch::pre_fetch(&config.medium, cdb),
+        Cdb::ReadDefectData(cdb) => defects::read_defect_data(cdb),
+        Cdb::GetLbaStatus { lba, allocation_length } => {
+            lba_status::get_lba_status(&config.medium, lba, allocation_length)
+        }
+        Cdb::Sanitize(cdb) => erase::sanitize(config, state, cdb),
+        Cdb::FormatUnit(cdb) => erase::format_unit(cdb),
+        Cdb::ReportIdentifyingInformation { kind, allocation_length } => {
+            identifying::report(&state.saved, kind, allocation_length)
+        }
+        Cdb::SetIdentifyingInformation { kind, parameter_list_length } => {
+            identifying::set(state, kind, parameter_list_length)
+        }
+        Cdb::ReportTargetPortGroups { extended, allocation_length } => {
+            Ok(port_groups::report(context.ports, extended, allocation_length))
+        }
+        Cdb::SetTargetPortGroups { parameter_list_length } => port_groups::set(parameter_list_length),
+        Cdb::ReportTimestamp { allocation_length } => {
+            Ok(timestamp::report(state.clock, command.now_ms, allocation_length))
+        }
+        Cdb::SetTimestamp { parameter_list_length } => timestamp::set(command.now_ms, parameter_list_length),
         Cdb::ReadCapacity10 => Ok(capacity::read_capacity_10(&config.medium)),
         Cdb::ReadCapacity16 { allocation_length } => {
             Ok(capacity::read_capacity_16(&config.medium, allocation_length))

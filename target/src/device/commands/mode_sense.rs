@@ -1,30 +1,41 @@
 //! MODE SENSE (SPC-4 §6.13, §6.14).
 
 use lunkeep_common::limits::SENSE_LEN_MAX;
+use lunkeep_common::scsi::Sense;
 use lunkeep_common::scsi::cdb::{Form, ModeSense};
 use lunkeep_common::scsi::mode::{ALL_PAGES, ALL_SUBPAGES, BlockDescriptor, ModeHeader, Page};
-use lunkeep_common::scsi::{Asc, Sense};
 
 use super::super::config::LogicalUnitConfig;
+use super::super::parameters::ModeParameters;
+use super::super::state::State;
 use super::{Next, Outcome, data_in};
 
-pub(super) fn mode_sense(config: &LogicalUnitConfig, cdb: ModeSense) -> Outcome {
-    let encode = match cdb.page_control {
-        // Current and default values are the same: nothing can be changed.
-        0b00 | 0b10 => Page::encode,
-        0b01 => Page::encode_changeable,
-        _ => return Err(Sense::illegal_request(Asc::SAVING_NOT_SUPPORTED)),
+/// PS: the page can be saved.
+const SAVEABLE: u8 = 0x80;
+
+pub(super) fn mode_sense(config: &LogicalUnitConfig, state: &State, cdb: ModeSense) -> Outcome {
+    let values = match cdb.page_control {
+        0b10 => state.default_mode,
+        0b11 => state.saved.mode,
+        _ => state.mode,
     };
-    let pages: Vec<u8> = pages(config).iter().filter(|page| asked(&cdb, page)).flat_map(encode).collect();
+    let encode = |page: &Page| {
+        let mut bytes = if cdb.page_control == 0b01 { page.encode_changeable() } else { page.encode() };
+        if let Some(first) = bytes.first_mut().filter(|_| page.is_changeable()) {
+            *first |= SAVEABLE;
+        }
+        bytes
+    };
+    let pages: Vec<u8> = pages(&values).iter().filter(|page| asked(&cdb, page)).flat_map(encode).collect();
     if pages.is_empty() {
-        return Err(unknown_page(config, &cdb));
+        return Err(unknown_page(&values, &cdb));
     }
     let medium = &config.medium;
     // The long form only when it is accepted; a host that accepts it expects it.
     let long = cdb.form == Form::Ten && cdb.long_lba_accepted;
     let descriptor = BlockDescriptor { blocks: medium.blocks(), block_len: medium.logical_block, long };
     let header = ModeHeader {
-        write_protected: medium.read_only,
+        write_protected: medium.read_only || state.mode.software_write_protect,
         dpo_fua: true,
         block_descriptor: (!cdb.disable_block_descriptors).then_some(descriptor),
     };
@@ -32,11 +43,15 @@ pub(super) fn mode_sense(config: &LogicalUnitConfig, cdb: ModeSense) -> Outcome 
 }
 
 /// The pages in ascending order.
-fn pages(config: &LogicalUnitConfig) -> [Page; 5] {
+pub(super) fn pages(values: &ModeParameters) -> [Page; 5] {
     [
         Page::ReadWriteErrorRecovery,
-        Page::Caching { write_cache: true },
-        Page::Control { task_aborted_status: config.task_aborted_status, software_write_protect: false },
+        Page::Caching { write_cache: values.write_cache },
+        Page::Control {
+            descriptor_sense: values.descriptor_sense,
+            task_aborted_status: values.task_aborted_status,
+            software_write_protect: values.software_write_protect,
+        },
         Page::ControlExtension { max_sense_len: u8::try_from(SENSE_LEN_MAX).unwrap_or(u8::MAX) },
         Page::InformationalExceptions,
     ]
@@ -54,7 +69,7 @@ fn asked(cdb: &ModeSense, page: &Page) -> bool {
 }
 
 /// Points at SUBPAGE CODE when the page is there, or all were asked for, but not this subpage; else at PAGE CODE.
-fn unknown_page(config: &LogicalUnitConfig, cdb: &ModeSense) -> Sense {
-    let known = cdb.page == ALL_PAGES || pages(config).iter().any(|page| page.code().0 == cdb.page);
+fn unknown_page(values: &ModeParameters, cdb: &ModeSense) -> Sense {
+    let known = cdb.page == ALL_PAGES || pages(values).iter().any(|page| page.code().0 == cdb.page);
     if known { Sense::invalid_field_in_cdb(3, None) } else { Sense::invalid_field_in_cdb(2, Some(5)) }
 }

@@ -56,12 +56,17 @@ pub(super) fn operation_codes(config: &LogicalUnitConfig, asked: &Asked, allocat
     Ok(Next::Done(data_in(data, allocation_length)))
 }
 
-/// The usage map as it holds for this unit: without provisioning WRITE SAME has no UNMAP bit.
+/// The usage map as it holds for this unit: without provisioning WRITE SAME has no UNMAP bit, and what cannot be
+/// removed no LOEJ bit.
 fn usage(config: &LogicalUnitConfig, info: &OperationInfo) -> Vec<u8> {
     let mut usage = info.usage.to_vec();
     let write_same = matches!(info.operation, Operation::WriteSame10 | Operation::WriteSame16);
     if let Some(flags) = usage.get_mut(1).filter(|_| write_same && !config.medium.thin) {
         *flags &= !0x08;
+    }
+    let start_stop = info.operation == Operation::StartStopUnit;
+    if let Some(flags) = usage.get_mut(4).filter(|_| start_stop && !config.removable) {
+        *flags &= !0x02;
     }
     usage
 }

@@ -13,6 +13,19 @@ const COMMANDS: &[(&[u8], usize, usize)] = &[
     (&[0x12, 1, 0xb0, 0, 0, 0], 3, 2),
     (&[0x12, 1, 0xb1, 0, 0, 0], 3, 2),
     (&[0x12, 1, 0xb2, 0, 0, 0], 3, 2),
+    (&[0x12, 1, 0x85, 0, 0, 0], 3, 2),
+    (&[0x12, 1, 0x86, 0, 0, 0], 3, 2),
+    (&[0x12, 1, 0x87, 0, 0, 0], 3, 2),
+    (&[0x12, 1, 0x88, 0, 0, 0], 3, 2),
+    (&[0x37, 0, 0x18, 0, 0, 0, 0, 0, 0, 0], 7, 2),
+    (&[0xb7, 0x18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 6, 4),
+    (&[0x4d, 0, 0x40, 0, 0, 0, 0, 0, 0, 0], 7, 2),
+    (&[0x4d, 0, 0x42, 0, 0, 0, 0, 0, 0, 0], 7, 2),
+    (&[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10, 4),
+    (&[0xa3, 0x05, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0], 6, 4),
+    (&[0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 6, 4),
+    (&[0xa3, 0x2a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 6, 4),
+    (&[0xa3, 0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 6, 4),
     (&[0x1a, 0, 0x3f, 0xff, 0, 0], 4, 1),
     (&[0x5a, 0x10, 0x3f, 0xff, 0, 0, 0, 0, 0, 0], 7, 2),
     (&[0x5e, 0x01, 0, 0, 0, 0, 0, 0, 0, 0], 7, 2),
@@ -50,7 +63,7 @@ fn every_command_with_an_allocation_length_is_tested() {
     let expected: Vec<u8> = TABLE
         .iter()
         .filter(|info| !["TEST UNIT READY", "START STOP UNIT", "READ CAPACITY(10)"].contains(&info.name))
-        .filter(|info| ![0x16, 0x17, 0x56, 0x57, 0x5f].contains(&info.opcode))
+        .filter(|info| ![0x15, 0x16, 0x17, 0x1e, 0x48, 0x55, 0x56, 0x57, 0x5f, 0xa4].contains(&info.opcode))
         .filter(|info| info.access == lunkeep_common::scsi::opcode_table::MediumAccess::None)
         .map(|info| info.opcode)
         .collect();

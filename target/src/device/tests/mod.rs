@@ -26,6 +26,9 @@ use lunkeep_common::scsi::{Asc, Lun, Sense, SenseKey, Status};
 
 use super::*;
 
+/// The clock of the test host.
+const NOW_MS: u64 = 1_800_000_000_000;
+
 /// Blocks of the test medium.
 const BLOCKS: u64 = 4096;
 
@@ -50,11 +53,14 @@ fn config() -> LogicalUnitConfig {
         commands: CommandLimits {
             transfer: 1024 * 512,
             write_same: 2048 * 512,
+            compare_and_write: 16,
             unmap_blocks: 3000,
             unmap_descriptors: 4,
         },
         tasks: TaskLimits { per_nexus: 3, total: 5 },
         task_aborted_status: false,
+        removable: false,
+        saved: None,
     }
 }
 
@@ -88,7 +94,15 @@ impl Bench {
         let mut config = config();
         change(&mut config);
         let medium = vec![0; usize::try_from(config.medium.size.min(1 << 26)).unwrap()];
-        let unit = LogicalUnit::new(config).unwrap();
+        let ports = [1, 2].map(|group| ExportPort {
+            target: TargetPort {
+                name: "iqn.2026-11.org.example:disks".parse().unwrap(),
+                portal_group: PortalGroupTag(group),
+            },
+            relative: group,
+        });
+        let setup = ReservationSetup { ports: ports.to_vec(), ..ReservationSetup::default() };
+        let unit = LogicalUnit::new(config).unwrap().with_reservations(setup);
         let luns = vec![Lun::from_number(0).unwrap(), Lun::from_number(300).unwrap()];
         let mut bench = Self { unit, medium, ops: Vec::new(), nexus: NexusId(1), last_task: 0, luns };
         bench.attach(1);
@@ -128,6 +142,7 @@ impl Bench {
             attribute: TaskAttribute::Simple,
             expected_in: u32::MAX,
             expected_out: expected_out.try_into().unwrap(),
+            now_ms: NOW_MS,
             luns: &self.luns,
         });
         (task, step)
@@ -158,11 +173,35 @@ impl Bench {
                     self.unit.media_done(task, Ok(reply))
                 }
                 Step::Fence(_) => self.unit.fence_done(task, Ok(())).remove(0).step,
+                Step::Erase(erase) => match self.erase(task, &erase) {
+                    Some(completion) => return completion,
+                    None => panic!("nobody waits for the erasure"),
+                },
                 Step::Waiting => panic!("no fence runs"),
                 Step::Done(completion) => return completion,
                 Step::Aborted => panic!("nobody aborted this"),
             };
         }
+    }
+
+    /// Erases as the engine does, at once, and gives what the task was answered.
+    fn erase(&mut self, task: TaskId, erase: &Erase) -> Option<Completion> {
+        assert!(erase.before.erasing.is_some() && erase.after.erasing.is_none());
+        let begun = self.unit.erase_begun();
+        match &erase.pattern {
+            None => self.medium.fill(0),
+            Some(pattern) => {
+                for pass in 0..pattern.passes {
+                    let invert = if pattern.invert && pass % 2 == 1 { 0xff } else { 0 };
+                    let bytes = pattern.block.iter().cycle();
+                    self.medium.iter_mut().zip(bytes).for_each(|(byte, new)| *byte = new ^ invert);
+                }
+            }
+        }
+        let done = self.unit.erase_done(Ok(()));
+        let (answered, completion) = begun.or(done)?;
+        assert_eq!(answered, task);
+        Some(completion)
     }
 
     fn execute(&mut self, op: MediaOp) -> MediaReply {
@@ -194,7 +233,25 @@ impl Bench {
                     .for_each(|b| b.copy_from_slice(&pattern));
             }
             MediaOp::Unmap { ranges } => ranges.iter().for_each(|&(at, len)| medium[range(at, len)].fill(0)),
-            MediaOp::Flush => {}
+            MediaOp::WriteAndVerify { offset, data, .. } => {
+                let data = data.concat();
+                medium[range(offset, data.len() as u64)].copy_from_slice(&data);
+            }
+            MediaOp::CompareAndWrite { offset, expected, write, .. } => {
+                let (expected, write) = (expected.concat(), write.concat());
+                let there = &mut medium[range(offset, write.len() as u64)];
+                if let Some(at) = there.iter().zip(&expected).position(|(a, b)| a != b) {
+                    return MediaReply::Miscompare { at: at as u64 };
+                }
+                there.copy_from_slice(&write);
+            }
+            MediaOp::OrWrite { offset, data, .. } => {
+                let data = data.concat();
+                medium[range(offset, data.len() as u64)].iter_mut().zip(&data).for_each(|(a, b)| *a |= b);
+            }
+            MediaOp::BlockStatus { len, .. } => return MediaReply::Status(vec![(len, true)]),
+            MediaOp::Prefetch { offset, len } => assert!(!medium[range(offset, len)].is_empty()),
+            MediaOp::Save(_) | MediaOp::Flush => {}
         }
         MediaReply::Done
     }

@@ -32,7 +32,7 @@ fn report_luns_selects_what_is_asked_for() {
 
 #[test]
 fn all_commands_are_those_of_the_table_and_each_can_be_asked_for() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(|config| config.removable = true);
     let all = decode_all(&good(bench.run(&codes(0, 0, 0)))).unwrap();
     assert_eq!(all.len(), TABLE.len());
     for (command, info) in all.iter().zip(TABLE) {
@@ -52,7 +52,7 @@ fn all_commands_are_those_of_the_table_and_each_can_be_asked_for() {
 fn commands_that_are_not_there_are_reported_as_not_supported() {
     let mut bench = Bench::new();
     for (options, opcode, action) in
-        [(1, 0x55, 0), (2, 0x5f, 9), (2, 0xa3, 0x1f), (3, 0x28, 1), (3, 0x9e, 0x13)]
+        [(1, 0x4c, 0), (2, 0x5f, 9), (2, 0xa3, 0x1f), (3, 0x28, 1), (3, 0x9e, 0x13)]
     {
         assert_eq!(good(bench.run(&codes(options, opcode, action))), [0, 1, 0, 0], "{options} {opcode:02x}h");
     }
@@ -64,7 +64,7 @@ fn commands_that_are_not_there_are_reported_as_not_supported() {
 
 #[test]
 fn timeouts_descriptors_come_when_they_are_asked_for() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(|config| config.removable = true);
     let all = good(bench.run(&codes(0x80, 0, 0)));
     assert_eq!(all.len(), 4 + 20 * TABLE.len());
     assert!(all[4..].chunks_exact(20).all(|d| d[5] & 2 != 0 && d[8..10] == [0, 10]));
@@ -80,6 +80,15 @@ fn a_disk_that_is_not_thin_reports_neither_unmap_nor_its_bit_in_write_same() {
     assert_eq!(good(bench.run(&codes(1, 0x42, 0))), [0, 1, 0, 0]);
     assert_eq!(good(bench.run(&codes(1, 0x41, 0)))[5], 0x00);
     assert_eq!(good(bench.run(&codes(1, 0x93, 0)))[5], 0x01, "NDOB stays");
+}
+
+#[test]
+fn only_a_removable_disk_reports_prevention_and_ejecting() {
+    for (removable, prevent, bits) in [(false, 1, 0x05), (true, 3, 0x07)] {
+        let mut bench = Bench::with(|config| config.removable = removable);
+        assert_eq!(good(bench.run(&codes(1, 0x1e, 0)))[1], prevent);
+        assert_eq!(good(bench.run(&codes(1, 0x1b, 0)))[8], bits);
+    }
 }
 
 #[test]

@@ -45,7 +45,10 @@ fn every_command_against_every_type_for_holder_registrant_and_stranger() {
 #[test]
 fn what_can_change_the_medium_conflicts_for_everyone_without_access() {
     use lunkeep_common::scsi::opcode_table::MediumAccess;
-    for info in TABLE.iter().filter(|info| matches!(info.access, MediumAccess::Write | MediumAccess::Flush)) {
+    for info in TABLE
+        .iter()
+        .filter(|info| matches!(info.access, MediumAccess::Write | MediumAccess::Flush | MediumAccess::Erase))
+    {
         for kind in ReservationType::ALL {
             assert!(!passes(info.reservation, false, kind, Relation::Stranger), "{info:?} {kind:?}");
             assert_eq!(

@@ -1,0 +1,106 @@
+//! Erases a whole medium (SANITIZE, FORMAT UNIT). Called on a thread that may block for as long as that takes.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use super::media::MediaError;
+use super::range_lock::Use;
+use super::session_task::SessionHandle;
+use super::unit::Unit;
+use crate::device::{Erase, OverwritePattern, Progress};
+use crate::image::{BlockStatus, Disk, DiskError};
+
+/// Bytes between two looks at whether to give up.
+const CHUNK: u64 = 4 << 20;
+
+/// Starts an erasure; the session's command is answered when it has begun, or when it has ended.
+pub(super) fn start(session: &Arc<SessionHandle>, unit: &Arc<Unit>, erase: Erase) {
+    let (session, unit) = (session.clone(), unit.clone());
+    let tasks = session.shared.upgrade().map(|shared| shared.tasks.clone());
+    let work = move || {
+        let result = run(&session, &unit, &erase);
+        if let Err(error) = &result {
+            tracing::error!(%error, initiator = %session.initiator, "erasing a medium failed");
+        }
+        let answer = unit.lock().erase_done(result.map_err(|error| error.failure()));
+        if let Some((task, completion)) = answer {
+            session.complete(task, completion);
+        }
+    };
+    // Shutdown waits for what the tracker knows.
+    match tasks {
+        Some(tasks) => drop(tasks.spawn_blocking(work)),
+        None => drop(tokio::task::spawn_blocking(work)),
+    }
+}
+
+fn run(session: &SessionHandle, unit: &Unit, erase: &Erase) -> Result<(), MediaError> {
+    unit.parameters.save(&erase.before)?;
+    let begun = unit.lock().erase_begun();
+    if let Some((task, completion)) = begun {
+        session.complete(task, completion);
+    }
+    let disk = &*unit.disk;
+    // What was on its way to the medium lands before it is erased, not after.
+    let held = unit.ranges.hold(0..disk.geometry().size, Use::Alone);
+    match &erase.pattern {
+        None => discard(disk, &erase.progress)?,
+        Some(pattern) => overwrite(disk, pattern, &erase.progress)?,
+    }
+    drop(held);
+    unit.parameters.save(&erase.after)?;
+    Ok(())
+}
+
+/// Zeros over everything that has a place in the image, and only then gives the places up: what a place held must not be left in
+/// it.
+fn discard(disk: &dyn Disk, progress: &Progress) -> Result<(), MediaError> {
+    let size = disk.geometry().size;
+    for give_up in [false, true] {
+        let mut at = 0;
+        while at < size {
+            check(progress)?;
+            let (status, len) = disk.block_status(at, size - at)?;
+            let len = if status == BlockStatus::Mapped { zero(disk, at, len, give_up)? } else { len };
+            at += len;
+            progress.set(at / 2 + if give_up { size / 2 } else { 0 }, size);
+        }
+        disk.flush()?;
+    }
+    Ok(())
+}
+
+/// Zeros at most a chunk, and says how much. Chunks end where the image's units of allocation may, so that a unit can be given up as
+/// a whole.
+fn zero(disk: &dyn Disk, at: u64, len: u64, give_up: bool) -> Result<u64, DiskError> {
+    let unit = u64::from(disk.geometry().allocation_unit).max(CHUNK);
+    let len = len.min((at / unit + 1) * unit - at);
+    disk.write_zeroes(at, len, give_up)?;
+    Ok(len)
+}
+
+/// Every pass is on stable storage before the next one begins.
+fn overwrite(disk: &dyn Disk, pattern: &OverwritePattern, progress: &Progress) -> Result<(), MediaError> {
+    let size = disk.geometry().size;
+    let total = size.saturating_mul(pattern.passes.into());
+    for pass in 0..pattern.passes {
+        let complement = pattern.invert && pass % 2 == 1;
+        let block: Vec<u8> =
+            pattern.block.iter().map(|byte| if complement { !byte } else { *byte }).collect();
+        let chunk = block.repeat(usize::try_from(CHUNK).unwrap_or(0) / block.len().max(1));
+        let mut at = 0;
+        while at < size {
+            check(progress)?;
+            let len = usize::try_from(size - at).unwrap_or(usize::MAX).min(chunk.len());
+            disk.write_at(&[IoSlice::new(&chunk[..len])], at)?;
+            at += len as u64;
+            progress.set(size.saturating_mul(pass.into()) + at, total);
+        }
+        disk.flush()?;
+    }
+    Ok(())
+}
+
+fn check(progress: &Progress) -> Result<(), MediaError> {
+    if progress.is_stopped() { Err(MediaError::Stopped) } else { Ok(()) }
+}
