@@ -85,6 +85,10 @@ pub const STATUSES_RETAINED_MAX: usize = 512;
 /// Repetitions that one connection may have asked for by SNACK and not got yet: each is small to ask for and long to answer.
 pub const REPETITIONS_QUEUED_MAX: usize = 64;
 
+/// Unsolicited data PDUs that are kept for one command that waits for its turn. FirstBurstLength bounds their bytes; in segments
+/// of 8 KiB it is reached long before this.
+pub const EARLY_DATA_PDUS_MAX: usize = 2048;
+
 /// How often missing data of one command is asked for while none of it comes, before the command is given up.
 pub const RECOVERIES_MAX: u32 = 32;
 

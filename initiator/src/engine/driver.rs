@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use super::error::{Error, LostCause};
+use super::login::CID;
 use super::wire::{Receiver, Sender};
 use crate::commands::{Completion, Request};
 use crate::limits::OUTPUT_LEN_MAX;
@@ -61,7 +62,7 @@ impl Driver {
         let mut handles = true;
         loop {
             while let Some(pdu) = self.receiver.take()? {
-                self.machine.handle_pdu(pdu, now())?;
+                self.machine.handle_pdu(CID, pdu, now())?;
             }
             while let Some(event) = self.machine.poll_event() {
                 logged_out |= event == Event::LoggedOut;
@@ -71,7 +72,7 @@ impl Driver {
                 return Ok(());
             }
             while self.sender.len() < OUTPUT_LEN_MAX
-                && let Some(pdu) = self.machine.poll_pdu()
+                && let Some(pdu) = self.machine.poll_pdu(CID)
             {
                 self.sender.push(&pdu)?;
             }

@@ -64,7 +64,7 @@ impl Initiator {
             portal_group: login.portal_group,
             tsih: login.tsih,
             parameters: machine.parameters().clone(),
-            connection: machine.connection().clone(),
+            connection: login.connection.clone(),
         };
         let (ask, asks) = mpsc::channel(TASKS_MAX);
         let (end, ended) = watch::channel(None);

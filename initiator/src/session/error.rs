@@ -88,6 +88,14 @@ pub enum SessionError {
         /// The target's answer to ABORT TASK.
         result: TaskManagementResult,
     },
+    /// A PDU of the target was damaged, and error recovery level 0 has no way to get it again. At fault: the network.
+    #[error(
+        "a PDU of the target with opcode {opcode:#04x} has a wrong data digest; error recovery level 0 cannot recover it"
+    )]
+    Unrecoverable {
+        /// Its opcode.
+        opcode: u8,
+    },
     /// The target closed the connection without a word.
     #[error("the target closed the connection")]
     Closed,
@@ -186,6 +194,12 @@ pub enum TaskFailure {
     Rejected {
         /// The reason.
         reason: RejectReason,
+    },
+    /// Its connection was lost, and the target does not have it any more: whether it had an effect is unknown.
+    #[error("the command was lost with its connection ({result:?})")]
+    NotReassigned {
+        /// The target's answer to TASK REASSIGN.
+        result: TaskManagementResult,
     },
     /// It was aborted as the caller asked.
     #[error("the command was aborted")]

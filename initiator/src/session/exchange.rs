@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use lunkeep_common::limits::DATA_SEGMENT_LEN_MIN;
+use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::logout::{LogoutReason, LogoutRequest};
 use lunkeep_common::pdu::nop::NopOut;
 use lunkeep_common::pdu::task_management::{
     TaskManagementFunction, TaskManagementRequest, TaskManagementResult,
 };
 use lunkeep_common::pdu::text::TextRequest;
-use lunkeep_common::pdu::{InitiatorTaskTag, Pdu, TargetTransferTag};
+use lunkeep_common::pdu::{InitiatorPdu, InitiatorTaskTag, Pdu, TargetTransferTag};
 use lunkeep_common::scsi::Lun;
 use lunkeep_common::serial::{CmdSn, DataSn, StatSn};
 use lunkeep_common::text::{Pairs, TextReceiver};
@@ -24,6 +25,10 @@ use super::{Event, FullFeature, Phase, SessionError, SubmitError, TaskFailure, T
 pub(super) struct Exchange {
     pub(super) deadline: Instant,
     pub(super) kind: Kind,
+    /// Where it was asked.
+    pub(super) cid: Cid,
+    /// What was sent, to be sent again where that can be lost, and when last.
+    pub(super) request: Option<(InitiatorPdu, Instant)>,
 }
 
 #[derive(Debug)]
@@ -48,6 +53,14 @@ pub(super) enum Kind {
     /// An empty request, because the target asked for a negotiation.
     Renegotiation,
     Logout,
+    /// Removes a lost connection, so that its tasks can go on elsewhere.
+    RemoveConnection {
+        cid: Cid,
+    },
+    /// TASK REASSIGN.
+    Reassign {
+        task: InitiatorTaskTag,
+    },
 }
 
 impl Kind {
@@ -59,6 +72,8 @@ impl Kind {
             Self::Management { .. } => "a task management function",
             Self::Text { .. } | Self::Renegotiation => "a Text Request",
             Self::Logout => "the logout",
+            Self::RemoveConnection { .. } => "the removal of a lost connection",
+            Self::Reassign { .. } => "TASK REASSIGN",
         }
     }
 }
@@ -118,11 +133,11 @@ impl FullFeature {
             immediate: true,
             reason: LogoutReason::CloseSession,
             itt,
-            cid: self.cid,
+            cid: self.main_cid(),
             cmd_sn: CmdSn(0),
             exp_stat_sn: StatSn(0),
         };
-        self.urgent.push_back(Pdu::new(header).into());
+        self.send_request(itt, Pdu::new(header).into());
     }
 
     /// Aborts a task: at once when it was not sent, else by asking the target.
@@ -163,7 +178,7 @@ impl FullFeature {
             ref_cmd_sn,
             exp_data_sn: DataSn(0),
         };
-        self.urgent.push_back(Pdu::new(header).into());
+        self.send_request(itt, Pdu::new(header).into());
     }
 
     /// The answer to a task management function.
@@ -175,11 +190,14 @@ impl FullFeature {
     ) -> Result<(), SessionError> {
         use TaskManagementResult as R;
         let Some(exchange) = self.exchanges.remove(&itt) else { return Ok(()) };
-        match exchange.kind {
+        let Exchange { kind, deadline, cid, request } = exchange;
+        match kind {
             Kind::Abort { task: tag } => {
                 let Some(task) = self.tasks.get_mut(&tag) else { return Ok(()) };
                 let cause = task.abort.take().unwrap_or(AbortCause::Caller);
                 match (result, cause) {
+                    // Its status may still come, or come again, where PDUs are recovered: then that is how it ended.
+                    (R::TaskDoesNotExist, _) if self.recovers() => {}
                     // A task that does not exist, and whose status did not come before this answer on the one connection
                     // there is, is gone.
                     (R::FunctionComplete | R::TaskDoesNotExist, _) => {
@@ -196,8 +214,9 @@ impl FullFeature {
                 }
                 self.events.push_back(Event::Management { ticket, result });
             }
+            Kind::Reassign { task } => self.reassigned(task, result, now),
             other => {
-                self.exchanges.insert(itt, Exchange { kind: other, ..exchange });
+                self.exchanges.insert(itt, Exchange { kind: other, deadline, cid, request });
                 return Err(SessionError::UnexpectedPdu {
                     name: "a task management response to another request",
                 });
@@ -239,25 +258,55 @@ impl FullFeature {
             cmd_sn: CmdSn(0),
             exp_stat_sn: StatSn(0),
         };
-        self.urgent.push_back(Pdu::with_data(header, data).into());
+        self.send_request(itt, Pdu::with_data(header, data).into());
     }
 
-    /// Asks the target whether it is there.
-    pub(super) fn ping(&mut self, now: Instant) {
-        let itt = self.begin(Kind::Ping, now);
-        self.push_nop(Lun(0), itt, TargetTransferTag::RESERVED);
+    /// Asks the target on a connection whether it is there.
+    pub(super) fn ping(&mut self, cid: Cid, now: Instant) {
+        let itt = self.begin_on(cid, Kind::Ping, now);
+        let header = nop(Lun(0), itt, TargetTransferTag::RESERVED);
+        self.send_request(itt, Pdu::new(header).into());
     }
 
-    pub(super) fn push_nop(&mut self, lun: Lun, itt: InitiatorTaskTag, ttt: TargetTransferTag) {
-        let header = NopOut { immediate: true, lun, itt, ttt, cmd_sn: CmdSn(0), exp_stat_sn: StatSn(0) };
-        self.urgent.push_back(Pdu::new(header).into());
+    /// Queues a request of an exchange on its connection, and keeps it where it may have to be sent again.
+    pub(super) fn send_request(&mut self, itt: InitiatorTaskTag, pdu: InitiatorPdu) {
+        let (recovers, now) = (self.recovers(), self.now);
+        let Some(exchange) = self.exchanges.get_mut(&itt) else { return };
+        let cid = exchange.cid;
+        if recovers {
+            exchange.request = Some((pdu.clone(), now));
+        }
+        self.push_urgent(cid, pdu);
     }
 
+    /// Queues an immediate PDU on a connection.
+    pub(super) fn push_urgent(&mut self, cid: Cid, pdu: InitiatorPdu) {
+        if let Some(link) = self.link_mut(cid) {
+            link.urgent.push_back(pdu);
+        }
+    }
+
+    /// Begins an exchange: about a task on the connection of that task, else on the first one.
     pub(super) fn begin(&mut self, kind: Kind, now: Instant) -> InitiatorTaskTag {
+        let of_task = match &kind {
+            Kind::Abort { task } => self.tasks.get(task).map(|task| task.cid),
+            _ => None,
+        };
+        let cid = of_task.filter(|&cid| self.link(cid).is_some()).unwrap_or_else(|| self.main_cid());
+        self.begin_on(cid, kind, now)
+    }
+
+    pub(super) fn begin_on(&mut self, cid: Cid, kind: Kind, now: Instant) -> InitiatorTaskTag {
         let itt = self.new_tag();
-        self.exchanges.insert(itt, Exchange { deadline: now + self.timing.answer, kind });
+        self.now = now;
+        let exchange = Exchange { deadline: now + self.timing.answer, kind, cid, request: None };
+        self.exchanges.insert(itt, exchange);
         itt
     }
+}
+
+pub(super) fn nop(lun: Lun, itt: InitiatorTaskTag, ttt: TargetTransferTag) -> NopOut {
+    NopOut { immediate: true, lun, itt, ttt, cmd_sn: CmdSn(0), exp_stat_sn: StatSn(0) }
 }
 
 const fn failure(cause: AbortCause, sent: bool) -> TaskFailure {

@@ -19,30 +19,35 @@
 //! exactly one event unless the session ends first; a command that was sent ends as timed out or aborted only after the target
 //! confirmed that it is gone, so nobody takes a write for undone that may still land.
 //!
-//! Deliberately not here: login (`common`), sockets and reconnects (engine), what a CDB means (commands). One connection per
-//! session and error recovery level 0: whatever breaks the order of the connection ends the session.
+//! At error recovery level 0 whatever breaks the order of a connection ends the session. At level 1 what is missing is asked for
+//! again (`recovery`), and at level 2 the tasks of a lost connection go on on another one. A session has any number of connections;
+//! each answers on the one that it was asked on (allegiance, RFC 7143 §4.2.2.1).
+//!
+//! Deliberately not here: login (`common`), sockets and reconnects (engine), what a CDB means (commands).
 
 mod error;
 mod exchange;
+mod link;
 mod receive;
+mod recovery;
 mod task;
 #[cfg(test)]
 mod tests;
 mod time;
 mod transmit;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lunkeep_common::login::SessionParameters;
 use lunkeep_common::login::initiator_side::EstablishedLogin;
-use lunkeep_common::login::{ConnectionParameters, SessionParameters};
-use lunkeep_common::name::Cid;
+use lunkeep_common::name::{Cid, Tsih};
+use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::async_message::AsyncMessage;
 use lunkeep_common::pdu::task_management::TaskManagementResult;
-use lunkeep_common::pdu::{InitiatorPdu, InitiatorTaskTag};
 use lunkeep_common::scsi::Lun;
-use lunkeep_common::serial::{CmdSn, StatSn};
+use lunkeep_common::serial::CmdSn;
 use lunkeep_common::text::Pairs;
 
 pub use error::{DataInFault, R2tFault, SessionError, SubmitError, TaskFailure, TextFailure};
@@ -50,6 +55,7 @@ pub use error::{DataInFault, R2tFault, SessionError, SubmitError, TaskFailure, T
 use crate::commands::{Completion, Request, Transfer};
 use crate::limits::{TASKS_MAX, TRANSFER_LEN_MAX};
 use exchange::Exchange;
+use link::Link;
 use task::{AbortCause, Task};
 
 /// What was asked of a session: a command, a task management function or a text exchange.
@@ -65,6 +71,8 @@ pub struct Timing {
     pub answer: Duration,
     /// Of silence until the target is asked by NOP-Out whether it is there.
     pub silence: Duration,
+    /// Above error recovery level 0: for what was sent or asked for, until it is taken for lost and sent or asked for again.
+    pub recovery: Duration,
 }
 
 impl Default for Timing {
@@ -73,6 +81,7 @@ impl Default for Timing {
             command: Duration::from_secs(30),
             answer: Duration::from_secs(10),
             silence: Duration::from_secs(10),
+            recovery: Duration::from_secs(2),
         }
     }
 }
@@ -127,13 +136,18 @@ enum Phase {
 #[derive(Debug)]
 pub struct FullFeature {
     parameters: SessionParameters,
-    connection: ConnectionParameters,
-    cid: Cid,
+    tsih: Tsih,
+    links: Vec<Link>,
+    /// Lost connections whose tasks wait, and whose removal for recovery was not asked for yet.
+    lost: Vec<Cid>,
+    /// Lost connections that the target was asked to remove.
+    removed: HashSet<Cid>,
     timing: Timing,
     /// CmdSN of the next command.
     cmd_sn: CmdSn,
+    /// The target has every command before this one.
+    exp_cmd_sn: CmdSn,
     max_cmd_sn: CmdSn,
-    exp_stat_sn: StatSn,
     next_tag: u32,
     next_ticket: u64,
     tasks: HashMap<InitiatorTaskTag, Task>,
@@ -141,15 +155,14 @@ pub struct FullFeature {
     exchanges: HashMap<InitiatorTaskTag, Exchange>,
     /// Tasks that were not sent yet.
     queue: VecDeque<InitiatorTaskTag>,
-    /// Immediate requests and answers; sequence numbers are set when they leave.
-    urgent: VecDeque<InitiatorPdu>,
-    /// The task whose unsolicited data is being sent: it must be complete before the next command goes out.
-    unsolicited: Option<InitiatorTaskTag>,
-    /// Tasks with solicited data to send, served in turn. A task that has ended is passed over when its turn comes.
-    solicited: VecDeque<InitiatorTaskTag>,
+    /// Commands to send again.
+    retries: VecDeque<InitiatorTaskTag>,
     events: VecDeque<Event>,
-    last_heard: Instant,
     phase: Phase,
+    /// When to look for what was lost.
+    recover_at: Option<Instant>,
+    /// The time that the caller told last.
+    now: Instant,
 }
 
 impl FullFeature {
@@ -158,24 +171,25 @@ impl FullFeature {
     pub fn new(login: &EstablishedLogin, cid: Cid, timing: Timing, now: Instant) -> Self {
         Self {
             parameters: login.session.clone().unwrap_or_default(),
-            connection: login.connection.clone(),
-            cid,
+            tsih: login.tsih,
+            links: vec![Link::new(login, cid, now)],
+            lost: Vec::new(),
+            removed: HashSet::new(),
             timing,
             cmd_sn: login.cmd_sn,
+            exp_cmd_sn: login.exp_cmd_sn,
             max_cmd_sn: login.max_cmd_sn,
-            exp_stat_sn: login.exp_stat_sn,
             next_tag: 1,
             next_ticket: 1,
             tasks: HashMap::new(),
             tags: HashMap::new(),
             exchanges: HashMap::new(),
             queue: VecDeque::new(),
-            urgent: VecDeque::new(),
-            unsolicited: None,
-            solicited: VecDeque::new(),
+            retries: VecDeque::new(),
             events: VecDeque::new(),
-            last_heard: now,
             phase: Phase::Open,
+            recover_at: None,
+            now,
         }
     }
 
@@ -185,10 +199,16 @@ impl FullFeature {
         &self.parameters
     }
 
-    /// What was agreed for the connection.
+    /// The session's handle, for the login of another connection.
     #[must_use]
-    pub const fn connection(&self) -> &ConnectionParameters {
-        &self.connection
+    pub const fn tsih(&self) -> Tsih {
+        self.tsih
+    }
+
+    /// CmdSN of the next command, for the login of another connection.
+    #[must_use]
+    pub const fn cmd_sn(&self) -> CmdSn {
+        self.cmd_sn
     }
 
     /// Whether [`FullFeature::submit`] takes one more command.
@@ -224,6 +244,8 @@ impl FullFeature {
         self.tasks.insert(tag, Task::new(ticket, lun, request, now + self.timing.command));
         self.tags.insert(ticket, tag);
         self.queue.push_back(tag);
+        self.now = now;
+        self.arm(now);
         Ok(ticket)
     }
 

@@ -1,12 +1,14 @@
 //! One SCSI task: its data on the way in and on the way out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::TargetTransferTag;
 use lunkeep_common::pdu::data_in::DataIn;
 use lunkeep_common::pdu::r2t::R2t;
+use lunkeep_common::pdu::scsi_response::ScsiResponse;
 use lunkeep_common::scsi::Lun;
 use lunkeep_common::serial::{CmdSn, DataSn, R2tSn};
 
@@ -30,6 +32,18 @@ pub(super) struct Task {
     pub(super) sent: Option<CmdSn>,
     pub(super) deadline: Instant,
     pub(super) abort: Option<AbortCause>,
+    /// When the command was sent, the last time.
+    pub(super) sent_at: Instant,
+    /// The connection that it is allegiant to, once it was sent.
+    pub(super) cid: Cid,
+    /// Its connection is gone; it waits for another one.
+    pub(super) lost: bool,
+    /// The first DataSN of the hole that was asked for last.
+    pub(super) snacked: Option<DataSn>,
+    /// The response came before all data did.
+    pub(super) response: Option<(ScsiResponse, Bytes)>,
+    /// The target wants to know that everything so far has arrived, under this tag.
+    pub(super) acknowledge: Option<(Lun, TargetTransferTag)>,
     pub(super) data_in: DataInBuffer,
     next_r2t_sn: R2tSn,
     /// What the target asked for and was not sent yet, in the order in which it asked (DataSequenceInOrder=Yes).
@@ -49,6 +63,12 @@ impl Task {
             sent: None,
             deadline,
             abort: None,
+            sent_at: deadline,
+            cid: Cid(0),
+            lost: false,
+            snacked: None,
+            response: None,
+            acknowledge: None,
             data_in,
             next_r2t_sn: R2tSn(0),
             bursts: VecDeque::new(),
@@ -73,14 +93,28 @@ impl Task {
         self.bursts.push_front(Burst::new(TargetTransferTag::RESERVED, from, to));
     }
 
-    /// Takes an R2T.
+    /// Sends nothing more of what was asked for.
+    pub(super) fn forget_bursts(&mut self) {
+        self.bursts.clear();
+    }
+
+    /// Takes an R2T; false when it came before. With `recovers` it may follow one that never came, and replaces the one before.
     pub(super) fn solicit(
         &mut self,
         r2t: &R2t,
         max_burst: u32,
         max_outstanding: u16,
-    ) -> Result<(), R2tFault> {
-        if r2t.r2t_sn != self.next_r2t_sn {
+        recovers: bool,
+    ) -> Result<bool, R2tFault> {
+        if recovers {
+            if r2t.r2t_sn < self.next_r2t_sn {
+                // RFC 7143 §7.9: a duplicate is dropped.
+                return Ok(false);
+            }
+            // There is one at a time (§13.19), so what was asked for before is not wanted any more, or was not heard of.
+            self.bursts.clear();
+        }
+        if r2t.r2t_sn != self.next_r2t_sn && !recovers {
             return Err(R2tFault::R2tSn { expected: self.next_r2t_sn, found: r2t.r2t_sn });
         }
         let (offset, len) = (r2t.buffer_offset, r2t.desired_data_transfer_length);
@@ -99,9 +133,9 @@ impl Task {
         if outstanding >= usize::from(max_outstanding) {
             return Err(R2tFault::TooMany { limit: max_outstanding });
         }
-        self.next_r2t_sn = self.next_r2t_sn.next();
+        self.next_r2t_sn = r2t.r2t_sn.next();
         self.bursts.push_back(Burst::new(r2t.ttt, offset, end));
-        Ok(())
+        Ok(true)
     }
 
     /// The next piece of the first burst, at most `max` bytes long; `None` when there is nothing to send.
@@ -159,6 +193,8 @@ pub(super) struct DataInBuffer {
     limit: u32,
     next_sn: DataSn,
     data: Collected,
+    /// What came after a piece that did not, by DataSN.
+    early: BTreeMap<u32, (u32, Bytes)>,
 }
 
 /// Data of one PDU stays where it was received; from the second PDU on it is copied together.
@@ -179,7 +215,7 @@ impl Default for DataInBuffer {
 
 impl DataInBuffer {
     fn new(limit: u32) -> Self {
-        Self { limit, next_sn: DataSn(0), data: Collected::One(Bytes::new()) }
+        Self { limit, next_sn: DataSn(0), data: Collected::One(Bytes::new()), early: BTreeMap::new() }
     }
 
     fn len(&self) -> usize {
@@ -189,15 +225,52 @@ impl DataInBuffer {
         }
     }
 
-    /// Takes one PDU.
+    /// Takes one PDU, which may come out of order or a second time.
+    pub(super) fn push_or_keep(&mut self, header: &DataIn, data: Bytes) -> Result<(), DataInFault> {
+        if header.data_sn < self.next_sn || self.early.contains_key(&header.data_sn.0) {
+            return Ok(());
+        }
+        let end = u64::from(header.buffer_offset) + data.len() as u64;
+        if end > u64::from(self.limit) {
+            return Err(DataInFault::TooLong { end, limit: self.limit });
+        }
+        self.early.insert(header.data_sn.0, (header.buffer_offset, data));
+        while let Some((offset, data)) = self.early.remove(&self.next_sn.0) {
+            self.append(offset, data)?;
+        }
+        Ok(())
+    }
+
+    /// The pieces that are missing before one that came, or before `end`: the first DataSN and how many.
+    pub(super) fn missing(&self, end: Option<DataSn>) -> Option<(DataSn, u32)> {
+        let known = self.early.first_key_value().map(|(&number, _)| DataSn(number));
+        let until = known.or(end.filter(|&end| end > self.next_sn))?;
+        Some((self.next_sn, until.distance_from(self.next_sn)))
+    }
+
+    /// The first DataSN that did not come.
+    pub(super) const fn next_sn(&self) -> DataSn {
+        self.next_sn
+    }
+
+    /// Drops what came after a hole: it will come again.
+    pub(super) fn forget_early(&mut self) {
+        self.early.clear();
+    }
+
+    /// Takes one PDU, which must be the next.
     pub(super) fn push(&mut self, header: &DataIn, data: Bytes) -> Result<(), DataInFault> {
         if header.data_sn != self.next_sn {
             return Err(DataInFault::DataSn { expected: self.next_sn, found: header.data_sn });
         }
+        self.append(header.buffer_offset, data)
+    }
+
+    fn append(&mut self, offset: u32, data: Bytes) -> Result<(), DataInFault> {
         let expected = u32::try_from(self.len()).unwrap_or(u32::MAX);
         // A PDU without data has no place that could be wrong.
-        if header.buffer_offset != expected && !data.is_empty() {
-            return Err(DataInFault::Offset { expected, found: header.buffer_offset });
+        if offset != expected && !data.is_empty() {
+            return Err(DataInFault::Offset { expected, found: offset });
         }
         let end = u64::from(expected) + data.len() as u64;
         if end > u64::from(self.limit) {

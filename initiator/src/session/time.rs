@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::InitiatorTaskTag;
 
 use super::exchange::Kind;
+use super::link::Link;
 use super::task::AbortCause;
 use super::{FullFeature, Phase, SessionError};
 
@@ -17,8 +19,10 @@ impl FullFeature {
         }
         let tasks = self.tasks.values().filter(|task| !self.waits_for_abort(task)).map(|task| task.deadline);
         let exchanges = self.exchanges.values().map(|exchange| exchange.deadline);
-        let ping = (!self.is_pinging()).then(|| self.last_heard + self.timing.silence);
-        tasks.chain(exchanges).chain(ping).min()
+        let silence = self.timing.silence;
+        let silent = self.links.iter().filter(|link| !self.is_pinging(link.cid));
+        let pings = silent.map(|link| link.last_heard + silence);
+        tasks.chain(exchanges).chain(pings).chain(self.recover_at).min()
     }
 
     /// Ends what has run out of time.
@@ -26,6 +30,7 @@ impl FullFeature {
     /// # Errors
     /// [`SessionError::Unanswered`]: the session is over.
     pub fn handle_time(&mut self, now: Instant) -> Result<(), SessionError> {
+        self.now = now;
         if self.phase == Phase::Ended {
             return Ok(());
         }
@@ -43,9 +48,11 @@ impl FullFeature {
         for tag in late {
             self.abort_task(tag, AbortCause::Time, now);
         }
-        if !self.is_pinging() && self.last_heard + self.timing.silence <= now {
-            self.ping(now);
-        }
+        let silence = self.timing.silence;
+        let silent = |link: &&Link| link.last_heard + silence <= now && !self.is_pinging(link.cid);
+        let silent: Vec<_> = self.links.iter().filter(silent).map(|link| link.cid).collect();
+        silent.into_iter().for_each(|cid| self.ping(cid, now));
+        self.recover(now);
         Ok(())
     }
 
@@ -53,7 +60,7 @@ impl FullFeature {
         task.abort == Some(AbortCause::Time)
     }
 
-    fn is_pinging(&self) -> bool {
-        self.exchanges.values().any(|exchange| matches!(exchange.kind, Kind::Ping))
+    pub(super) fn is_pinging(&self, cid: Cid) -> bool {
+        self.exchanges.values().any(|exchange| exchange.cid == cid && matches!(exchange.kind, Kind::Ping))
     }
 }

@@ -1,42 +1,49 @@
 //! What goes out next, and in which order: immediate requests, unsolicited data of the last command, commands while the window
 //! is open, then solicited data of all tasks in turn.
 
+use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::data_out::DataOut;
 use lunkeep_common::pdu::scsi_command::ScsiCommand;
 use lunkeep_common::pdu::{InitiatorHeader, InitiatorPdu, InitiatorTaskTag, Pdu};
+use lunkeep_common::serial::StatSn;
 
 use super::FullFeature;
 use crate::commands::Transfer;
 
 impl FullFeature {
-    /// The next PDU to send, with its sequence numbers; `None` when there is nothing to send now.
-    pub fn poll_pdu(&mut self) -> Option<InitiatorPdu> {
-        if let Some(mut pdu) = self.urgent.pop_front() {
-            self.stamp(&mut pdu.header);
+    /// The next PDU to send on a connection, with its sequence numbers; `None` when there is nothing to send now.
+    pub fn poll_pdu(&mut self, cid: Cid) -> Option<InitiatorPdu> {
+        let link = self.link_mut(cid)?;
+        if let Some(mut pdu) = link.urgent.pop_front() {
+            self.stamp(cid, &mut pdu.header);
             return Some(pdu);
         }
-        if let Some(itt) = self.unsolicited {
-            let next = self.next_data_out(itt);
+        if let Some(itt) = link.unsolicited {
+            let next = self.next_data_out(cid, itt);
+            let link = self.link_mut(cid)?;
             if !next.as_ref().is_some_and(|sent| sent.burst_goes_on) {
-                self.unsolicited = None;
+                link.unsolicited = None;
             }
             if let Some(DataOutSent { pdu, burst_goes_on, more }) = next {
                 if !burst_goes_on && more {
-                    self.solicited.push_back(itt);
+                    link.solicited.push_back(itt);
                 }
                 return Some(pdu);
             }
         }
+        if let Some(pdu) = self.next_retry(cid) {
+            return Some(pdu);
+        }
         if self.cmd_sn <= self.max_cmd_sn
             && let Some(itt) = self.queue.pop_front()
-            && let Some(pdu) = self.command(itt)
+            && let Some(pdu) = self.command(cid, itt)
         {
             return Some(pdu);
         }
-        while let Some(itt) = self.solicited.pop_front() {
-            if let Some(DataOutSent { pdu, more, .. }) = self.next_data_out(itt) {
+        while let Some(itt) = self.link_mut(cid)?.solicited.pop_front() {
+            if let Some(DataOutSent { pdu, more, .. }) = self.next_data_out(cid, itt) {
                 if more {
-                    self.solicited.push_back(itt);
+                    self.link_mut(cid)?.solicited.push_back(itt);
                 }
                 return Some(pdu);
             }
@@ -44,23 +51,29 @@ impl FullFeature {
         None
     }
 
-    /// The command of a task, with its immediate data; unsolicited Data-Out is begun.
-    fn command(&mut self, itt: InitiatorTaskTag) -> Option<InitiatorPdu> {
+    /// The command of a task, with its immediate data; unsolicited Data-Out is begun. A task that was sent before keeps its CmdSN
+    /// (RFC 7143 §7.2.1).
+    pub(super) fn command(&mut self, cid: Cid, itt: InitiatorTaskTag) -> Option<InitiatorPdu> {
+        let link = self.link(cid)?;
+        let (exp_stat_sn, segment_max) =
+            (link.exp_stat_sn, link.parameters.peer_max_recv_data_segment_length);
+        let (parameters, now) = (&self.parameters, self.now);
         let task = self.tasks.get_mut(&itt)?;
         let len = task.out_len();
-        let first_burst = len.min(self.parameters.first_burst_length);
-        let immediate = if self.parameters.immediate_data {
-            first_burst.min(self.connection.peer_max_recv_data_segment_length)
-        } else {
-            0
-        };
-        let unsolicited = !self.parameters.initial_r2t && immediate < first_burst;
+        let first_burst = len.min(parameters.first_burst_length);
+        let immediate = if parameters.immediate_data { first_burst.min(segment_max) } else { 0 };
+        let unsolicited = !parameters.initial_r2t && immediate < first_burst;
+        task.forget_bursts();
         if unsolicited {
             task.begin_unsolicited(immediate, first_burst);
-            self.unsolicited = Some(itt);
         }
-        let cmd_sn = self.cmd_sn.advance();
+        let cmd_sn = match task.sent {
+            Some(cmd_sn) => cmd_sn,
+            None => self.cmd_sn.advance(),
+        };
         task.sent = Some(cmd_sn);
+        task.sent_at = now;
+        task.cid = cid;
         let expected = match task.request.transfer {
             Transfer::In(expected) => expected,
             _ => len,
@@ -75,21 +88,30 @@ impl FullFeature {
             itt,
             expected_data_transfer_length: expected,
             cmd_sn,
-            exp_stat_sn: self.exp_stat_sn,
+            exp_stat_sn,
             cdb: task.request.cdb,
         };
-        Some(Pdu::with_data(header, task.data_out().slice(..immediate as usize)).into())
+        let data = task.data_out().slice(..immediate as usize);
+        let link = self.link_mut(cid)?;
+        link.forget(itt);
+        if unsolicited {
+            link.unsolicited = Some(itt);
+        }
+        Some(Pdu::with_data(header, data).into())
     }
 
-    fn next_data_out(&mut self, itt: InitiatorTaskTag) -> Option<DataOutSent> {
+    fn next_data_out(&mut self, cid: Cid, itt: InitiatorTaskTag) -> Option<DataOutSent> {
+        let link = self.link(cid)?;
+        let (exp_stat_sn, segment_max) =
+            (link.exp_stat_sn, link.parameters.peer_max_recv_data_segment_length);
         let task = self.tasks.get_mut(&itt)?;
-        let piece = task.next_piece(self.connection.peer_max_recv_data_segment_length)?;
+        let piece = task.next_piece(segment_max)?;
         let header = DataOut {
             is_final: piece.is_final,
             lun: task.lun,
             itt,
             ttt: piece.ttt,
-            exp_stat_sn: self.exp_stat_sn,
+            exp_stat_sn,
             data_sn: piece.data_sn,
             buffer_offset: piece.offset,
         };
@@ -101,7 +123,8 @@ impl FullFeature {
     }
 
     /// Sets CmdSN, which immediate requests do not use up, and ExpStatSN.
-    fn stamp(&self, header: &mut InitiatorHeader) {
+    fn stamp(&self, cid: Cid, header: &mut InitiatorHeader) {
+        let acknowledged = self.link(cid).map_or(StatSn(0), |link| link.exp_stat_sn);
         let (cmd_sn, exp_stat_sn) = match header {
             InitiatorHeader::NopOut(h) => (&mut h.cmd_sn, &mut h.exp_stat_sn),
             InitiatorHeader::ScsiCommand(h) => (&mut h.cmd_sn, &mut h.exp_stat_sn),
@@ -109,11 +132,11 @@ impl FullFeature {
             InitiatorHeader::LoginRequest(h) => (&mut h.cmd_sn, &mut h.exp_stat_sn),
             InitiatorHeader::TextRequest(h) => (&mut h.cmd_sn, &mut h.exp_stat_sn),
             InitiatorHeader::LogoutRequest(h) => (&mut h.cmd_sn, &mut h.exp_stat_sn),
-            InitiatorHeader::DataOut(h) => return h.exp_stat_sn = self.exp_stat_sn,
-            InitiatorHeader::SnackRequest(h) => return h.exp_stat_sn = self.exp_stat_sn,
+            InitiatorHeader::DataOut(h) => return h.exp_stat_sn = acknowledged,
+            InitiatorHeader::SnackRequest(h) => return h.exp_stat_sn = acknowledged,
         };
         *cmd_sn = self.cmd_sn;
-        *exp_stat_sn = self.exp_stat_sn;
+        *exp_stat_sn = acknowledged;
     }
 }
 

@@ -239,7 +239,8 @@ impl DataOutTransfer {
     /// What the order of the PDUs says about one; `None` when it is the next of its sequence.
     fn judge_order(&mut self, header: &DataOut) -> Option<Taken> {
         let expected = if header.ttt == TargetTransferTag::RESERVED {
-            if self.unsolicited_given_up {
+            // A command that was sent twice has its data sent twice.
+            if self.unsolicited_given_up || header.data_sn < self.next_unsolicited_sn {
                 return Some(Taken::Dropped);
             }
             self.unsolicited_open.then_some(self.next_unsolicited_sn)

@@ -34,12 +34,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lunkeep_common::login::{ConnectionParameters, SessionParameters, ValidOffer};
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::async_message::AsyncEvent;
 use lunkeep_common::pdu::logout::LogoutResult;
 use lunkeep_common::pdu::reject::RejectReason;
-use lunkeep_common::pdu::{Bhs, FrameError, InitiatorPdu, InitiatorTaskTag, TargetTransferTag};
+use lunkeep_common::pdu::{Bhs, DataOut, FrameError, InitiatorPdu, InitiatorTaskTag, TargetTransferTag};
 use lunkeep_common::scsi::Sense;
 use lunkeep_common::serial::{CmdSn, StatSn};
 use lunkeep_common::window::CommandWindow;
@@ -125,6 +126,8 @@ pub struct Session {
     window: CommandWindow,
     /// Commands that arrived ahead of a hole in the CmdSN sequence.
     held: HashMap<CmdSn, (Cid, Bhs, InitiatorPdu)>,
+    /// Their unsolicited data.
+    early_data: HashMap<InitiatorTaskTag, Vec<(DataOut, Bytes)>>,
     connections: Vec<Connection>,
     tasks: HashMap<TaskHandle, Task>,
     by_itt: HashMap<InitiatorTaskTag, TaskHandle>,
@@ -194,6 +197,7 @@ impl Session {
             settings,
             window: CommandWindow::new(cmd_sn, settings.queue_depth),
             held: HashMap::new(),
+            early_data: HashMap::new(),
             connections: Vec::new(),
             tasks: HashMap::new(),
             by_itt: HashMap::new(),

@@ -289,6 +289,9 @@ impl Session {
             expected_in,
             expected_out,
         }));
+        for (header, data) in self.early_data.remove(&itt).unwrap_or_default() {
+            self.receive_data_out(&header, data)?;
+        }
         Ok(())
     }
 
@@ -311,7 +314,12 @@ impl Session {
     }
 
     fn receive_data_out(&mut self, header: &DataOut, data: Bytes) -> Result<(), RejectReason> {
-        let Some(&handle) = self.by_itt.get(&header.itt) else { return self.receive_stale_data(header) };
+        let Some(&handle) = self.by_itt.get(&header.itt) else {
+            if header.ttt == TargetTransferTag::RESERVED {
+                self.keep_early_data(header, data);
+            }
+            return self.receive_stale_data(header);
+        };
         if self.is_stale(header.ttt) {
             return Ok(());
         }
@@ -335,6 +343,22 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Unsolicited data of a command that waits for its turn: what the turn depends on may come on another connection, after it.
+    fn keep_early_data(&mut self, header: &DataOut, data: Bytes) {
+        let waits = self.held.values().any(|(_, _, pdu)| {
+            matches!(&pdu.header, InitiatorHeader::ScsiCommand(command) if command.itt == header.itt)
+        });
+        if !waits {
+            return;
+        }
+        let kept = self.early_data.entry(header.itt).or_default();
+        let bytes: usize = kept.iter().map(|(_, data)| data.len()).sum();
+        let room = (self.bursts.first_burst_length as usize).saturating_sub(bytes);
+        if data.len() <= room && kept.len() < limits::EARLY_DATA_PDUS_MAX {
+            kept.push((header.clone(), data));
+        }
     }
 
     /// Data for a task that was aborted is dropped; data that nobody asked for is refused.

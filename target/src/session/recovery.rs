@@ -17,7 +17,7 @@ use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::reject::RejectReason;
 use lunkeep_common::pdu::snack::{SnackKind, SnackRequest};
 use lunkeep_common::pdu::task_management::TaskManagementResult;
-use lunkeep_common::pdu::{InitiatorTaskTag, TaskManagementRequest};
+use lunkeep_common::pdu::{InitiatorHeader, InitiatorTaskTag, TaskManagementRequest};
 use lunkeep_common::scsi::{Asc, Lun, Sense, SenseKey};
 use lunkeep_common::serial::{DataSn, StatSn};
 
@@ -287,11 +287,14 @@ impl Session {
 
     /// Commands that wait for their turn and came on a connection that is gone: the initiator sends them again.
     fn drop_held(&mut self, cid: Cid) {
-        let window = &mut self.window;
-        self.held.retain(|&cmd_sn, (owner, ..)| {
+        let (window, early_data) = (&mut self.window, &mut self.early_data);
+        self.held.retain(|&cmd_sn, (owner, _, pdu)| {
             let stays = *owner != cid;
             if !stays {
                 window.forget(cmd_sn);
+                if let InitiatorHeader::ScsiCommand(command) = &pdu.header {
+                    early_data.remove(&command.itt);
+                }
             }
             stays
         });

@@ -93,6 +93,7 @@ impl Session {
             if due && self.window.arrive(missing, false) != Arrival::OutOfWindow {
                 // Its place is given back when its turn comes; when that is now, at once.
                 self.held.remove(&missing);
+                self.early_data.remove(&request.referenced_task_tag);
                 if self.window.exp_cmd_sn() > missing {
                     self.window.reopen();
                 }

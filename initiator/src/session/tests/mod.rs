@@ -43,6 +43,7 @@ fn timing() -> Timing {
         command: Duration::from_secs(30),
         answer: Duration::from_secs(10),
         silence: Duration::from_secs(5),
+        recovery: Duration::from_secs(1),
     }
 }
 
@@ -95,7 +96,7 @@ impl Peer {
 
     /// The next PDU of the session, which must be readable for a target.
     fn pdu(&mut self) -> Option<InitiatorPdu> {
-        let pdu = self.session.poll_pdu()?;
+        let pdu = self.session.poll_pdu(Cid(0))?;
         let mut framer = Framer::default();
         framer.push(&pdu.encode(Digests::NONE).unwrap().to_bytes());
         assert_eq!(InitiatorPdu::decode(framer.next_pdu().unwrap().unwrap()).unwrap(), pdu);
@@ -148,7 +149,7 @@ impl Peer {
         *stat = if consumes { self.stat_sn.advance() } else { self.stat_sn };
         *exp = self.exp_cmd_sn;
         *max = self.exp_cmd_sn.plus(self.window);
-        self.session.handle_pdu(TargetPdu::with_data(header, data.into()), self.now)
+        self.session.handle_pdu(Cid(0), TargetPdu::with_data(header, data.into()), self.now)
     }
 
     fn respond(&mut self, itt: InitiatorTaskTag, status: Status, sense: &[u8]) {
