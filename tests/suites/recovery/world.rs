@@ -16,7 +16,7 @@ use lunkeep_common::name::{Cid, Tsih};
 use lunkeep_common::pdu::logout::{LogoutReason, LogoutResult};
 use lunkeep_common::pdu::task_management::TaskManagementResult;
 use lunkeep_common::pdu::{Digests, Framer, RawPdu, TargetPdu};
-use lunkeep_common::scsi::{Lun, Status};
+use lunkeep_common::scsi::{Lun, SenseFormat, Status};
 use lunkeep_common::serial::{CmdSn, StatSn};
 use lunkeep_common::text::address::DiscoveredTarget;
 use lunkeep_initiator::commands::{Request, Transfer};
@@ -561,7 +561,10 @@ impl World {
             }
             MediumOp::Read { slot, len } => vec![Bytes::copy_from_slice(&self.medium[slot][..len])],
         };
-        self.target.complete(task, TaskResult { status: Status::Good, sense: None, data_in });
+        self.target.complete(
+            task,
+            TaskResult { status: Status::Good, sense: None, sense_format: SenseFormat::Fixed, data_in },
+        );
     }
 
     fn note(&mut self, outcome: Outcome) -> Result<(), String> {
