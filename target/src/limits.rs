@@ -61,6 +61,14 @@ pub const UNMAP_BLOCKS_MAX: u32 = 1 << 20;
 /// Descriptors in one UNMAP: each is at least one change of an image's metadata, and an abort waits for all of them.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
+/// Operations that run on one logical unit's medium at a time, each on a thread that blocks. More gain nothing on any medium, and a
+/// medium that stalls must leave threads to the others: tokio has 512 of them.
+pub const UNIT_OPERATIONS_MAX: usize = 64;
+
+/// Connections that have not finished their login; the oldest has to go when another comes. All nodes of a large cluster may come back
+/// at the same time, and peers that never say a word must neither use up the files of the process nor keep others out.
+pub const LOGINS_MAX: usize = 512;
+
 /// Tasks of one nexus in one logical unit; the next one ends with TASK SET FULL. Initiators keep 32 to 128.
 pub const TASKS_PER_NEXUS_MAX: usize = 256;
 
@@ -81,6 +89,17 @@ pub const REQUESTS_PER_SESSION_MAX: usize = 32;
 /// Statuses of one connection that are kept until the initiator acknowledges them (error recovery level 1 and above). With each the
 /// data of one read may be kept. An initiator acknowledges with every PDU that it sends, so an honest one stays far below.
 pub const STATUSES_RETAINED_MAX: usize = 512;
+
+/// Answers that wait until the initiator acknowledges earlier ones, beyond [`STATUSES_RETAINED_MAX`] that it has got: those to all the
+/// commands of a window and some more. The next request ends the connection. Each may hold a NOP-Out's data.
+pub const ANSWERS_HELD_BACK_MAX: usize = 256;
+
+/// Lines that the mistakes of one session may put into the log, so that a broken or hostile initiator cannot fill the disk with it.
+pub const MISTAKES_LOGGED_MAX: u32 = 50;
+
+/// Longest segment of write data that is copied together with its neighbours. A longer one is kept as it came, and keeps the receive
+/// buffer of some 64 KiB alive: data takes four times its length in memory at most.
+pub const DATA_OUT_COPIED_MAX: usize = 16 << 10;
 
 /// Repetitions that one connection may have asked for by SNACK and not got yet: each is small to ask for and long to answer.
 pub const REPETITIONS_QUEUED_MAX: usize = 64;

@@ -192,8 +192,14 @@ impl Peer {
     /// # Panics
     /// When nobody listens.
     pub fn connect(portal: SocketAddr) -> Self {
-        let stream =
-            TcpStream::connect(portal).unwrap_or_else(|error| panic!("connect to {portal}: {error}"));
+        Self::over(TcpStream::connect(portal).unwrap_or_else(|error| panic!("connect to {portal}: {error}")))
+    }
+
+    /// A peer on a connection that was made with other socket options.
+    ///
+    /// # Panics
+    /// When the socket takes no options.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("socket option");
         stream.set_write_timeout(Some(PATIENCE)).expect("socket option");
         stream.set_nodelay(true).expect("socket option");

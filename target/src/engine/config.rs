@@ -11,6 +11,7 @@ use lunkeep_common::name::{IscsiName, PortalGroupTag};
 
 use crate::device::LogicalUnitConfig;
 use crate::image::Disk;
+use crate::limits::LOGINS_MAX;
 use crate::session::SessionSettings;
 use crate::store::{AlwaysOwner, AuditTrail, LunStateStore, MemoryState, Ownership, ParameterStore};
 
@@ -130,6 +131,8 @@ pub struct Settings {
     pub offer: Offer,
     /// Sessions at one time, over all targets.
     pub sessions_max: usize,
+    /// Connections that have not finished their login; the oldest has to go when another comes.
+    pub logins_max: usize,
     /// Time that a connection has to finish its login.
     pub login_timeout: Duration,
     /// Time that an abort or reset waits for operations on the medium before it fails.
@@ -154,6 +157,7 @@ impl Default for Settings {
             },
             offer: Offer::target(),
             sessions_max: 1024,
+            logins_max: LOGINS_MAX,
             login_timeout: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(30),
             session_buffer_bytes: 64 << 20,

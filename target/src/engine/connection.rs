@@ -11,6 +11,7 @@ use lunkeep_common::pdu::{Digests, FrameError, FrameLimits, Framer};
 use tokio::net::TcpStream;
 
 use super::login::{self, Established, LoginFailure};
+use super::logins::LoginPlace;
 use super::server::Shared;
 use super::session_task::{Link, SessionHandle};
 use super::transmit::TransmitBuffer;
@@ -35,6 +36,8 @@ pub(super) enum ConnectionError {
     Login(#[from] LoginFailure),
     #[error("no login within {0:?}")]
     LoginTimeout(Duration),
+    #[error("it had not finished its login when too many younger connections came")]
+    Displaced,
 }
 
 /// Serves one connection from its first byte to its last.
@@ -46,6 +49,7 @@ pub(super) async fn serve(
     portal: usize,
     stream: TcpStream,
     peer: SocketAddr,
+    place: LoginPlace,
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let mut wire = Wire {
@@ -55,12 +59,27 @@ pub(super) async fn serve(
         digests: Digests::NONE,
     };
     let limit = shared.settings.login_timeout;
-    let login = tokio::time::timeout(limit, login::log_in(shared, portal, &mut wire, peer));
-    let established = tokio::select! {
+    let login = tokio::time::timeout(limit, login::log_in(shared, portal, &mut wire));
+    let completed = tokio::select! {
         () = shared.stop.cancelled() => return Ok(()),
+        () = place.displaced() => return Err(ConnectionError::Displaced),
         login = login => login.map_err(|_| ConnectionError::LoginTimeout(limit))??,
     };
-    let Some(Established { session, link, login }) = established else { return Ok(()) };
+    let Some(completed) = completed else { return Ok(()) };
+    // It makes the session and returns at once, or waits before there is one: either is safe to give up here.
+    let established = tokio::select! {
+        () = shared.stop.cancelled() => return Ok(()),
+        () = place.displaced() => return Err(ConnectionError::Displaced),
+        established = login::establish(shared, &mut wire, completed, peer) => established,
+    };
+    drop(place);
+    let Established { session, link, login } = match established {
+        Ok(established) => established,
+        Err(failure) => {
+            let _ = tokio::time::timeout(FLUSH_TIME, wire.flush()).await;
+            return Err(failure.into());
+        }
+    };
     wire.enter_full_feature(&login);
     let outcome = full_feature(shared, &session, &link, &mut wire).await;
     // What is queued explains the end to the peer; a peer that does not read must not hold us.
@@ -168,7 +187,8 @@ async fn full_feature(
                 return Ok(());
             }
             ready = wire.stream.writable(), if !wire.out.is_empty() => ready?,
-            ready = wire.stream.readable(), if wire.out.len() < TRANSMIT_HIGH_WATER => {
+            // What a peer asks for is not read while it does not take what it asked for before.
+            ready = wire.stream.readable(), if wire.out.len() < TRANSMIT_HIGH_WATER && !more => {
                 ready?;
                 if !wire.read()? {
                     return Ok(());

@@ -53,7 +53,7 @@ pub(super) struct Established {
     pub(super) login: LoginOutcome,
 }
 
-/// Takes a connection through login. `None` when the peer went away before it began.
+/// Takes a connection through the exchange of login requests and responses, up to the last response. `None` when the peer went away before it began.
 ///
 /// # Errors
 /// [`LoginFailure`]; the peer has been told what the protocol has words for.
@@ -61,13 +61,12 @@ pub(super) async fn log_in(
     shared: &Arc<Shared>,
     portal: usize,
     wire: &mut Wire,
-    peer: SocketAddr,
-) -> Result<Option<Established>, LoginFailure> {
+) -> Result<Option<CompletedLogin>, LoginFailure> {
     let portal_group = shared.portals.get(portal).map_or(PortalGroupTag(1), |portal| portal.config.group);
     let policy = Policy { shared, portal_group };
     let mut login = TargetLogin::new(shared.offer.clone(), challenge()?);
     let mut begun = false;
-    let completed = loop {
+    loop {
         let Some(raw) = next_pdu(wire).await? else {
             return if begun { Err(closed_early(&login)) } else { Ok(None) };
         };
@@ -78,14 +77,13 @@ pub(super) async fn log_in(
         };
         match step {
             Ok(TargetStep::Send(response)) => send(wire, response).await?,
-            Ok(TargetStep::Complete(completed)) => break *completed,
+            Ok(TargetStep::Complete(completed)) => return Ok(Some(*completed)),
             Err(failure) => {
                 let initiator = login.initiator().map(|port| port.name.to_string());
                 return Err(refuse(wire, *failure, initiator).await);
             }
         }
-    };
-    establish(shared, wire, completed, peer).await.map(Some)
+    }
 }
 
 fn challenge() -> Result<ChapRandom, getrandom::Error> {
@@ -125,11 +123,15 @@ fn login_request(
 }
 
 async fn send(wire: &mut Wire, response: Pdu<LoginResponse>) -> Result<(), LoginFailure> {
+    queue(wire, response);
+    Ok(wire.flush().await?)
+}
+
+fn queue(wire: &mut Wire, response: Pdu<LoginResponse>) {
     match response.encode(wire.digests) {
         Ok(pdu) => wire.out.push(pdu),
         Err(error) => tracing::error!(%error, "cannot encode a login response"),
     }
-    Ok(wire.flush().await?)
 }
 
 /// Tells the peer why, and returns the reason for the log.
@@ -153,8 +155,14 @@ fn closed_early(login: &TargetLogin) -> LoginFailure {
 }
 
 /// Turns a login that is done into a session or a connection of one, after a session of the same nexus, or a connection with the
-/// same CID, has ended (RFC 7143 §6.3.4, §6.3.5).
-async fn establish(
+/// same CID, has ended (RFC 7143 §6.3.4, §6.3.5). The last response, or a refusal, is queued and not sent.
+///
+/// Once the session is there nothing is waited for: a peer that does not take the response, or a shutdown, could otherwise leave it
+/// behind without anyone to close it.
+///
+/// # Errors
+/// [`LoginFailure::Refused`].
+pub(super) async fn establish(
     shared: &Arc<Shared>,
     wire: &mut Wire,
     completed: CompletedLogin,
@@ -168,13 +176,13 @@ async fn establish(
     };
     let (session, link) = match admitted {
         Ok(admitted) => admitted,
-        Err(refusal) => return Err(refuse(wire, reply.refuse(refusal), initiator).await),
+        Err(refusal) => {
+            let failure = reply.refuse(refusal);
+            failure.response.into_iter().for_each(|response| queue(wire, response));
+            return Err(LoginFailure::Refused { error: failure.error, initiator });
+        }
     };
-    let response = reply.respond(session.tsih, session.lock().window());
-    if let Err(error) = send(wire, response).await {
-        session.disconnect(shared, &link).await;
-        return Err(error);
-    }
+    queue(wire, reply.respond(session.tsih, session.lock().window()));
     let target = session.target.as_ref().map(ToString::to_string);
     let (tsih, cid) = (session.tsih.0, link.cid.0);
     tracing::info!(%peer, initiator = %outcome.initiator, target, tsih, cid, "connection established");

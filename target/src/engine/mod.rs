@@ -15,6 +15,7 @@ pub mod host_parents;
 mod latch;
 mod listener;
 mod login;
+mod logins;
 mod media;
 pub mod new_file;
 mod range_lock;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::config::{AccessList, PortalConfig, ServerConfig, Settings, TargetConfig};
 use super::connection;
 use super::listener;
+use super::logins::{LoginPlace, Logins};
 use super::reservations::RecordKeeper;
 use super::sessions::Sessions;
 use super::unit::{LunView, Unit};
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) offer: ValidOffer,
     pub(super) sessions: Sessions,
+    pub(super) logins: Arc<Logins>,
     pub(super) numbers: TaskNumbers,
     /// Everything that runs for the server; shutdown waits for it.
     pub(super) tasks: TaskTracker,
@@ -220,6 +222,7 @@ impl Server {
             targets,
             discovery_authentication: config.discovery_authentication,
             sessions: Sessions::new(config.settings.sessions_max),
+            logins: Arc::new(Logins::new(config.settings.logins_max)),
             settings: config.settings,
             offer,
             numbers: TaskNumbers::default(),
@@ -281,6 +284,7 @@ fn bind_all(portals: &[PortalConfig]) -> Result<Vec<TcpListener>, StartError> {
 }
 
 async fn accept(shared: Arc<Shared>, portal: usize, listener: TcpListener) {
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -288,19 +292,24 @@ async fn accept(shared: Arc<Shared>, portal: usize, listener: TcpListener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                shared.tasks.spawn(serve(shared.clone(), portal, stream, peer));
+                failing = false;
+                // Here, so that the order of places is the order of arrival.
+                let place = shared.logins.enter();
+                shared.tasks.spawn(serve(shared.clone(), portal, stream, peer, place));
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn serve(shared: Arc<Shared>, portal: usize, stream: TcpStream, peer: SocketAddr) {
+async fn serve(shared: Arc<Shared>, portal: usize, stream: TcpStream, peer: SocketAddr, place: LoginPlace) {
     tracing::debug!(%peer, "connection accepted");
-    match connection::serve(&shared, portal, stream, peer).await {
+    match connection::serve(&shared, portal, stream, peer, place).await {
         Ok(()) => tracing::debug!(%peer, "connection closed"),
         Err(error) => tracing::warn!(%peer, %error, "connection ended"),
     }
