@@ -2,6 +2,8 @@
 
 #[path = "engine/connections.rs"]
 mod connections;
+#[path = "engine/endings.rs"]
+mod endings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

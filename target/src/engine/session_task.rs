@@ -8,7 +8,7 @@ use lunkeep_common::login::target_side::LoginRefusal;
 use lunkeep_common::name::{Cid, InitiatorPort, TargetPort, Tsih};
 use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::logout::{LogoutReason, LogoutResult};
-use lunkeep_common::scsi::Lun;
+use lunkeep_common::scsi::{Lun, Sense};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use super::media::{self, MediaError};
 use super::reservations;
 use super::server::Shared;
 use super::task_management;
-use super::unit::{Ended, FenceWaits, LunView, Unit, resolve};
+use super::unit::{Draining, Ended, FenceWaits, LunView, Unit, resolve};
 use crate::device::{Command, Completion, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
 use crate::session::{
     Event, LogoutEnds, LostTask, NewConnection, ScsiRequest, Session, TaskHandle, TaskResult,
@@ -156,7 +156,7 @@ impl SessionHandle {
             machine.is_ending()
         };
         let lost = self.lock().remove_connection(link.cid, Instant::now());
-        self.end_lost(shared, lost).await;
+        self.outlast(shared, self.abort(shared, lost)).await;
         self.links().retain(|other| !Arc::ptr_eq(other, link));
         link.closed.send_replace(true);
         if ending {
@@ -180,9 +180,7 @@ impl SessionHandle {
             }
             machine.end();
         }
-        if !self.end_tasks(shared).await {
-            tracing::error!(initiator = %self.initiator, "operations on the medium outlive their session");
-        }
+        self.outlast(shared, self.detach(shared)).await;
         shared.sessions.remove(self);
         if !self.closed.send_replace(true) {
             tracing::info!(initiator = %self.initiator, "session ended");
@@ -190,15 +188,29 @@ impl SessionHandle {
         true
     }
 
-    /// Ends tasks that were lost with their connection, and waits until none can touch a medium; false when that took too long.
-    async fn end_lost(&self, shared: &Shared, lost: Vec<LostTask>) -> bool {
+    /// Ends tasks that were lost with their connection. What remains can still touch a medium.
+    fn abort(&self, shared: &Shared, lost: Vec<LostTask>) -> Draining {
         let mut ended = Ended::default();
         for LostTask { task, lun } in lost {
             if let Some(unit) = resolve(&self.luns, lun) {
                 ended.merge(unit.abort(|unit| unit.abort_task(self.nexus, TaskId(task.0))));
             }
         }
-        task_management::settle(shared, task_management::drop_gone(shared, ended)).await
+        task_management::drop_gone(shared, ended)
+    }
+
+    /// Waits, however long it takes, until tasks have left the medium. While one has not, the initiator must not come back: what it
+    /// writes then could be overwritten by what it wrote before.
+    async fn outlast(&self, shared: &Shared, draining: Draining) {
+        let left = task_management::settled(shared, draining);
+        tokio::pin!(left);
+        if tokio::time::timeout(shared.settings.drain_timeout, &mut left).await.is_err() {
+            tracing::error!(
+                initiator = %self.initiator,
+                "operations on the medium outlive their connection; the initiator cannot come back before they end"
+            );
+            left.await;
+        }
     }
 
     /// Wakes the connections that have something to send.
@@ -228,7 +240,7 @@ impl SessionHandle {
                 None => return,
                 Some(Event::Command(request)) => self.begin(&request),
                 Some(Event::DataOut { task, lun, data }) => self.data_out(task, lun, data),
-                Some(Event::Abandon { task, lun }) => self.abandon(task, lun),
+                Some(Event::Abandon { task, lun, sense }) => self.abandon(shared, task, lun, sense),
                 Some(Event::TaskManagement { cid, itt, function, scope }) => {
                     task_management::start(shared, self, cid, itt, function, scope);
                 }
@@ -265,11 +277,23 @@ impl SessionHandle {
         self.take_step(unit, task, step, waits);
     }
 
-    /// The session ended a task by itself; nothing of it is on the medium yet, since its data never became complete.
-    fn abandon(&self, handle: TaskHandle, lun: Lun) {
-        if let Some(unit) = resolve(&self.luns, lun) {
-            drop(unit.abort(|unit| unit.abort_task(self.nexus, TaskId(handle.0))));
+    /// The initiator broke a task. It may be changing the medium already: then it is answered when that is over.
+    fn abandon(self: &Arc<Self>, shared: &Arc<Shared>, handle: TaskHandle, lun: Lun, sense: Sense) {
+        let task = TaskId(handle.0);
+        let draining = resolve(&self.luns, lun)
+            .map(|unit| unit.abort(|unit| unit.abort_task(self.nexus, task)).draining)
+            .unwrap_or_default();
+        if draining.is_empty() {
+            return self.complete(task, Completion::check_condition(sense));
         }
+        let session = self.clone();
+        shared.tasks.spawn(async move {
+            for (_, left) in draining {
+                // An error means that the unit is gone, and the task with it.
+                let _ = left.await;
+            }
+            session.complete(task, Completion::check_condition(sense));
+        });
     }
 
     fn take_step(self: &Arc<Self>, unit: &Arc<Unit>, task: TaskId, step: Step, waits: FenceWaits) {
@@ -308,23 +332,28 @@ impl SessionHandle {
             return self.finish_media(unit, task, Ok(MediaReply::Data(data)), permit);
         }
         let (session, unit) = (self.clone(), unit.clone());
-        match permit {
-            Some(permit) => session.run_media(unit, task, op, permit),
-            None => {
+        match (permit, unit.threads.clone().try_acquire_owned().ok()) {
+            (Some(space), Some(thread)) => session.run_media(unit, task, op, Permits { space, thread }),
+            (space, _) => {
                 tokio::spawn(async move {
-                    // The semaphore is never closed.
-                    if let Ok(permit) = session.buffers.clone().acquire_many_owned(units).await {
-                        session.run_media(unit, task, op, permit);
+                    // The semaphores are never closed.
+                    let space = match space {
+                        Some(space) => Ok(space),
+                        None => session.buffers.clone().acquire_many_owned(units).await,
+                    };
+                    if let (Ok(space), Ok(thread)) = (space, unit.threads.clone().acquire_owned().await) {
+                        session.run_media(unit, task, op, Permits { space, thread });
                     }
                 });
             }
         }
     }
 
-    fn run_media(self: Arc<Self>, unit: Arc<Unit>, task: TaskId, op: MediaOp, permit: OwnedSemaphorePermit) {
+    fn run_media(self: Arc<Self>, unit: Arc<Unit>, task: TaskId, op: MediaOp, permits: Permits) {
         tokio::task::spawn_blocking(move || {
             let result = media::run(&unit, op);
-            self.finish_media(&unit, task, result, Some(permit));
+            drop(permits.thread);
+            self.finish_media(&unit, task, result, Some(permits.space));
         });
     }
 
@@ -348,6 +377,8 @@ impl SessionHandle {
     fn units_for(&self, op: &MediaOp) -> u32 {
         match op {
             MediaOp::Read { len, .. } => len.div_ceil(BUFFER_UNIT).clamp(1, self.buffer_units),
+            // What changes the medium waits for no space: its data is counted by the session, and a fence waits for it, which an
+            // initiator that takes none of its reads must not hold up.
             _ => 0,
         }
     }
@@ -365,10 +396,10 @@ impl SessionHandle {
             let own = subject == cid;
             let last = own && session.lock().connection_count() == 1;
             let drained = match reason {
-                LogoutReason::CloseSession => session.end_tasks(&shared).await,
+                LogoutReason::CloseSession => task_management::settle(&shared, session.detach(&shared)).await,
                 LogoutReason::CloseConnection => {
                     let lost = session.lock().end_tasks_of(subject);
-                    session.end_lost(&shared, lost).await
+                    task_management::settle(&shared, session.abort(&shared, lost)).await
                 }
                 LogoutReason::RemoveForRecovery => session.lock().suspend_connection(subject, Instant::now()),
             };
@@ -386,16 +417,24 @@ impl SessionHandle {
             let response = if drained { LogoutResult::Closed } else { LogoutResult::CleanupFailed };
             session.lock().logout_done(cid, itt, response, ends);
             session.wake();
+            if !drained && reason != LogoutReason::RemoveForRecovery {
+                // Its tasks are aborted and never answered: there is no way on for what was to be logged out.
+                match (ends, session.link(cid)) {
+                    (LogoutEnds::Connection, Some(link)) => link.cancel.cancel(),
+                    (LogoutEnds::Session, _) => session.cancel.cancel(),
+                    _ => {}
+                }
+            }
         });
     }
 
-    /// Takes the nexus off every unit and waits until none of its tasks can touch a medium; false when that took too long.
-    pub(super) async fn end_tasks(&self, shared: &Shared) -> bool {
+    /// Takes the nexus off every unit. What remains can still touch a medium.
+    fn detach(&self, shared: &Shared) -> Draining {
         let mut ended = Ended::default();
         for unit in self.luns.values() {
             ended.merge(unit.abort(|unit| unit.detach(self.nexus)));
         }
-        task_management::settle(shared, task_management::drop_gone(shared, ended)).await
+        task_management::drop_gone(shared, ended)
     }
 }
 
@@ -408,11 +447,17 @@ async fn keep(session: Arc<SessionHandle>, shared: Arc<Shared>) {
             () = session.cancel.cancelled() => session.lock().end(),
         }
         let lost = session.lock().handle_retention(Instant::now());
-        session.end_lost(&shared, lost).await;
+        session.outlast(&shared, session.abort(&shared, lost)).await;
         if session.close_if_over(&shared).await || session.cancel.is_cancelled() {
             return;
         }
     }
+}
+
+/// What an operation needs to run: space for its data, and a thread of its logical unit.
+struct Permits {
+    space: OwnedSemaphorePermit,
+    thread: OwnedSemaphorePermit,
 }
 
 /// Ties the data of a read to its buffer permit: the space is free again when the last byte has left.

@@ -125,14 +125,16 @@ pub(super) fn drop_gone(shared: &Shared, ended: Ended) -> Draining {
 
 /// Waits for tasks to leave the medium, and drops them from their sessions. False when that took too long.
 pub(super) async fn settle(shared: &Shared, draining: Draining) -> bool {
-    let waiting = async {
-        for (task, left) in draining {
-            // An error means that the sender is gone with its unit, and then so is the task.
-            let _ = left.await;
-            drop_task(shared, &task);
-        }
-    };
-    tokio::time::timeout(shared.settings.drain_timeout, waiting).await.is_ok()
+    tokio::time::timeout(shared.settings.drain_timeout, settled(shared, draining)).await.is_ok()
+}
+
+/// As [`settle`], however long it takes.
+pub(super) async fn settled(shared: &Shared, draining: Draining) {
+    for (task, left) in draining {
+        // An error means that the sender is gone with its unit, and then so is the task.
+        let _ = left.await;
+        drop_task(shared, &task);
+    }
 }
 
 /// Drops a task from its session, or ends it with the status that the device gave (TASK ABORTED, when TAS is one).

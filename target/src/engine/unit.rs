@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lunkeep_common::scsi::Lun;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::latch::Drains;
 use super::range_lock::RangeLock;
 use super::reservations::RecordKeeper;
 use crate::device::{Aborted, AbortedTask, LogicalUnit, Resumed, Step, TaskId};
 use crate::image::Disk;
+use crate::limits::UNIT_OPERATIONS_MAX;
 use crate::store::ParameterStore;
 
 /// A logical unit that several sessions share.
@@ -22,6 +23,8 @@ pub(super) struct Unit {
     pub(super) parameters: Arc<dyn ParameterStore>,
     pub(super) ranges: RangeLock,
     drains: Drains,
+    /// One for each operation that may run on the medium at a time.
+    pub(super) threads: Arc<Semaphore>,
 }
 
 /// What a session sees: LUN number to logical unit.
@@ -64,7 +67,8 @@ impl Unit {
         parameters: Arc<dyn ParameterStore>,
     ) -> Self {
         let (state, ranges, drains) = (Mutex::new(unit), RangeLock::default(), Drains::default());
-        Self { state, disk, keeper, parameters, ranges, drains }
+        let threads = Arc::new(Semaphore::new(UNIT_OPERATIONS_MAX));
+        Self { state, disk, keeper, parameters, ranges, drains, threads }
     }
 
     /// The device's state machine.

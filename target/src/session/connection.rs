@@ -83,6 +83,11 @@ impl Connection {
         self.queue.remove(free)
     }
 
+    /// Items that wait until the initiator acknowledges a status.
+    pub(super) fn held_back(&self) -> usize {
+        if self.retained.len() < limits::STATUSES_RETAINED_MAX { 0 } else { self.queue.len() }
+    }
+
     /// Whether a status was sent that the initiator has not acknowledged.
     pub(super) fn is_unacknowledged(&self) -> bool {
         self.acknowledged != self.stat_sn

@@ -8,10 +8,12 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use lunkeep_common::pdu::{DataOut, TargetTransferTag};
 use lunkeep_common::scsi::{Asc, Sense, SenseKey};
 use lunkeep_common::serial::{DataSn, R2tSn};
+
+use crate::limits::DATA_OUT_COPIED_MAX;
 
 /// Lengths that were negotiated for the session (RFC 7143 §13).
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +123,10 @@ pub(super) struct DataOutTransfer {
     outstanding: VecDeque<OutstandingR2t>,
     next_r2t_sn: R2tSn,
     segments: Vec<Bytes>,
+    /// Short segments since the last long one, together.
+    short: BytesMut,
+    /// Nothing more is taken.
+    abandoned: bool,
     /// The sequence that is coming has a hole: what else comes of it is dropped.
     broken: bool,
     /// Unsolicited data that was announced is not waited for any more.
@@ -146,6 +152,8 @@ impl DataOutTransfer {
             outstanding: VecDeque::new(),
             next_r2t_sn: R2tSn(0),
             segments,
+            short: BytesMut::new(),
+            abandoned: false,
             broken: false,
             unsolicited_given_up: false,
             history: Vec::new(),
@@ -155,6 +163,9 @@ impl DataOutTransfer {
 
     /// The device server takes `wanted` bytes; what exceeds the expected length is a residual and never asked for.
     pub(super) fn want(&mut self, wanted: u64) {
+        if self.abandoned {
+            return;
+        }
         self.wanted = Some(u32::try_from(wanted).unwrap_or(u32::MAX).min(self.expected));
     }
 
@@ -319,10 +330,24 @@ impl DataOutTransfer {
         }
         self.received += len;
         self.requested = self.requested.max(self.received);
-        if !data.is_empty() {
+        self.keep(data);
+        Ok(())
+    }
+
+    /// A segment keeps the whole buffer alive that it came in: short ones are copied together.
+    fn keep(&mut self, data: Bytes) {
+        if data.len() <= DATA_OUT_COPIED_MAX {
+            self.short.extend_from_slice(&data);
+        } else {
+            self.end_short();
             self.segments.push(data);
         }
-        Ok(())
+    }
+
+    fn end_short(&mut self) {
+        if !self.short.is_empty() {
+            self.segments.push(std::mem::take(&mut self.short).freeze());
+        }
     }
 
     fn receive_unsolicited(
@@ -373,13 +398,22 @@ impl DataOutTransfer {
     /// The initiator will send nothing more for this task that is of use (the task is being ended).
     pub(super) fn abandon(&mut self) {
         self.segments.clear();
+        self.short = BytesMut::new();
         self.outstanding.clear();
         self.unsolicited_open = false;
+        self.wanted = None;
+        self.abandoned = true;
+    }
+
+    /// Whether the transfer was abandoned: data that still comes is dropped.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// Everything that the device server wanted, and no more.
     pub(super) fn take_data(&mut self) -> Vec<Bytes> {
         let mut room = self.wanted.unwrap_or(0) as usize;
+        self.end_short();
         let mut segments = std::mem::take(&mut self.segments);
         segments.retain_mut(|segment| {
             segment.truncate(room);

@@ -6,7 +6,7 @@ use lunkeep_common::pdu::InitiatorTaskTag;
 use lunkeep_common::pdu::logout::LogoutReason;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::pdu::task_management::TaskManagementFunction;
-use lunkeep_common::scsi::Lun;
+use lunkeep_common::scsi::{Lun, Sense};
 
 use super::TaskHandle;
 
@@ -57,12 +57,14 @@ pub enum Event {
         /// Its data in order.
         data: Vec<Bytes>,
     },
-    /// The session ended a task by itself because of what the initiator sent; the device must forget it.
+    /// The initiator broke a task by what it sent: have the device forget it, then `complete` it with CHECK CONDITION.
     Abandon {
         /// The task.
         task: TaskHandle,
         /// Its logical unit.
         lun: Lun,
+        /// What was wrong.
+        sense: Sense,
     },
     /// Carry out a task management function and call `task_management_done`.
     TaskManagement {

@@ -46,6 +46,11 @@ impl Fences {
     pub(super) fn is_standing(&self) -> bool {
         self.standing.is_some()
     }
+
+    /// Responses that wait behind a fence.
+    pub(super) fn held_back(&self) -> usize {
+        self.behind.len()
+    }
 }
 
 impl Session {

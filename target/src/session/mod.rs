@@ -85,7 +85,8 @@ pub enum SessionKind {
 pub struct SessionSettings {
     /// Commands that may be outstanding at once; the command window's size.
     pub queue_depth: u32,
-    /// Bytes of write data that may be asked for and not yet be handed to the device, over all commands of the session.
+    /// Bytes of write data that may be asked for by commands that are not done yet, over all commands of the session: what waits
+    /// for a slow medium counts as what is on its way.
     pub solicited_bytes_max: u64,
     /// Quiet time on a connection after which the target asks for a sign of life with NOP-In.
     pub ping_interval: Duration,
@@ -112,6 +113,9 @@ pub enum ConnectionFault {
     /// A login request after the login phase.
     #[error("login request in full feature phase")]
     LoginInFullFeature,
+    /// It asks for more and more without acknowledging what it got.
+    #[error("{0} answers wait for the initiator to acknowledge earlier ones")]
+    Unacknowledged(usize),
 }
 
 /// A session in full feature phase. See the [module](self) for how to drive it.
@@ -153,6 +157,8 @@ pub struct Session {
     fenced: HashSet<InitiatorTaskTag>,
     /// The initiator logs the session out.
     ending: bool,
+    /// Mistakes of the initiator that were logged.
+    mistakes_logged: u32,
 }
 
 /// What login hands over to a new connection of a session.
@@ -215,6 +221,7 @@ impl Session {
             fences: Fences::default(),
             fenced: HashSet::new(),
             ending: false,
+            mistakes_logged: 0,
         }
     }
 
@@ -390,14 +397,35 @@ impl Session {
     }
 
     /// Ends a task with CHECK CONDITION because of what the initiator sent for it; the device must drop it too.
+    ///
+    /// The response waits for that: the data may be complete and on its way to the medium when more comes that nobody asked for.
     fn fail_task(&mut self, handle: TaskHandle, sense: Sense) {
         if let Some(task) = self.tasks.get_mut(&handle) {
             self.stale_tags.extend(task.out.outstanding_tags());
             task.out.abandon();
-            task.set_result(TaskResult::check_condition(sense));
-            self.events.push_back(Event::Abandon { task: handle, lun: task.lun });
-            self.progress(handle);
+            let lun = task.lun;
+            self.events.push_back(Event::Abandon { task: handle, lun, sense });
+            self.trim_stale_tags();
         }
+    }
+
+    /// Whether one more mistake of the initiator is worth a line in the log.
+    fn logs_mistake(&mut self) -> bool {
+        let max = crate::limits::MISTAKES_LOGGED_MAX;
+        self.mistakes_logged = self.mistakes_logged.saturating_add(1);
+        if self.mistakes_logged == max {
+            tracing::warn!("further mistakes in this session are not logged");
+        }
+        self.mistakes_logged < max
+    }
+
+    /// Whether so many answers wait for acknowledgments that the initiator cannot be meant well.
+    fn check_backlog(&self, cid: Cid) -> Result<(), ConnectionFault> {
+        let held_back = self.connection(cid).map_or(0, Connection::held_back) + self.fences.held_back();
+        if held_back > crate::limits::ANSWERS_HELD_BACK_MAX {
+            return Err(ConnectionFault::Unacknowledged(held_back));
+        }
+        Ok(())
     }
 
     fn forget_task(&mut self, handle: TaskHandle) {
@@ -410,6 +438,7 @@ impl Session {
         self.by_itt.remove(&task.itt);
         self.stale_tags.extend(task.out.outstanding_tags());
         self.trim_stale_tags();
+        self.waiting_for_room.retain(|waiting| *waiting != handle);
         self.release_room(task.solicited);
         if task.takes_place {
             self.window.reopen();
@@ -436,9 +465,7 @@ impl Session {
         } else if task.out.is_complete() && !task.delivered {
             task.delivered = true;
             let data = task.out.take_data();
-            let solicited = std::mem::take(&mut task.solicited);
             self.events.push_back(Event::DataOut { task: handle, lun: task.lun, data });
-            self.release_room(solicited);
         } else {
             self.send_r2ts(handle);
         }

@@ -48,14 +48,17 @@ impl Session {
         let pdu = match InitiatorPdu::decode(raw) {
             Ok(pdu) => pdu,
             Err(error) => {
-                tracing::warn!(cid = cid.0, %error, "rejected a PDU");
+                if self.logs_mistake() {
+                    tracing::warn!(cid = cid.0, %error, "rejected a PDU");
+                }
                 self.reject(cid, error.reject_reason(), bhs);
-                return Ok(());
+                return self.check_backlog(cid);
             }
         };
         if !matches!(pdu.header, InitiatorHeader::LoginRequest(_)) {
             self.acknowledge_status(cid, exp_stat_sn(&bhs));
         }
+        self.check_backlog(cid)?;
         let Some(Numbering { cmd_sn, immediate }) = numbering(&pdu.header) else {
             return self.deliver(cid, bhs, pdu);
         };
@@ -166,7 +169,9 @@ impl Session {
             self.window.reopen();
         }
         if let Err(reason) = outcome {
-            tracing::warn!(cid = cid.0, opcode = bhs[0] & OPCODE_MASK, ?reason, "rejected a PDU");
+            if self.logs_mistake() {
+                tracing::warn!(cid = cid.0, opcode = bhs[0] & OPCODE_MASK, ?reason, "rejected a PDU");
+            }
             self.reject(cid, reason, bhs);
         }
         Ok(())
@@ -324,7 +329,9 @@ impl Session {
             return Ok(());
         }
         let (bursts, recovers) = (self.bursts, self.recovers());
-        let Some(task) = self.tasks.get_mut(&handle) else { return Ok(()) };
+        let Some(task) = self.tasks.get_mut(&handle).filter(|task| !task.out.is_abandoned()) else {
+            return Ok(());
+        };
         let taken = if recovers {
             task.out.receive_or_recover(header, data, &bursts)
         } else {
@@ -338,7 +345,9 @@ impl Session {
             Ok(Taken::Dropped) => {}
             Ok(Taken::SequenceLost) => self.recover_data(handle, false),
             Err(error) => {
-                tracing::warn!(itt = header.itt.0, %error, "ended a command because of its data");
+                if self.logs_mistake() {
+                    tracing::warn!(itt = header.itt.0, %error, "ended a command because of its data");
+                }
                 self.fail_task(handle, error.sense());
             }
         }

@@ -175,7 +175,10 @@ impl Session {
         let Some(task) = self.tasks.get_mut(&handle) else { return };
         task.data_deadline = None;
         if task.out.recoveries() >= limits::RECOVERIES_MAX {
-            tracing::warn!(itt = task.itt.0, "gave up a command whose data does not come");
+            let itt = task.itt.0;
+            if self.logs_mistake() {
+                tracing::warn!(itt, "gave up a command whose data does not come");
+            }
             return self
                 .fail_task(handle, Sense::new(SenseKey::AbortedCommand, Asc::PROTOCOL_SERVICE_CRC_ERROR));
         }

@@ -336,7 +336,15 @@ fn breaking_the_order_of_data_ends_the_command_and_tells_the_device() {
     peer.session.solicit(task, 2048);
     let ttt = r2ts(&peer.sent())[0].2;
     peer.data_out(1, ttt, 27, 0, &[0; 2048], true);
-    assert_eq!(peer.session.poll_event(), Some(Event::Abandon { task, lun: Lun(3 << 48) }));
+    let sense = Sense::new(SenseKey::AbortedCommand, Asc::DATA_PHASE_ERROR);
+    assert_eq!(
+        peer.session.poll_event(),
+        Some(Event::Abandon { task, lun: Lun(3 << 48), sense: sense.clone() })
+    );
+    assert!(peer.sent().is_empty(), "the device may still be at it");
+    peer.data_out(1, ttt, 0, 0, &[0; 2048], true);
+    assert_eq!(peer.session.poll_event(), None, "a broken command takes no more data");
+    peer.session.complete(task, TaskResult::check_condition(sense));
     let TargetHeader::ScsiResponse(response) = peer.sent_one().header else { panic!() };
     assert_eq!(response.status, Status::CheckCondition);
     peer.data_out(1, ttt, 28, 0, &[0; 2048], true);
@@ -678,6 +686,8 @@ fn a_damaged_data_out_ends_its_command_only() {
         buffer_offset: 0,
     };
     peer.session.handle_data_digest_error(CID, header.to_bhs(), peer.now).unwrap();
+    let Some(Event::Abandon { sense, .. }) = peer.session.poll_event() else { panic!("the device is told") };
+    peer.session.complete(task, TaskResult::check_condition(sense));
     let sent = peer.sent();
     assert!(matches!(&sent[0].header, TargetHeader::Reject(r) if r.reason == RejectReason::DataDigestError));
     assert!(matches!(&sent[1].header, TargetHeader::ScsiResponse(r) if r.status == Status::CheckCondition));
@@ -703,7 +713,67 @@ fn data_on_order_stays_within_the_sessions_room() {
         assert_eq!(asked.len(), 1, "only one task may hold the room");
         peer.data_out(itt, asked[0].2, 0, 0, &[0; 2048], true);
         assert_eq!(delivered(&mut peer).len(), 2048);
+        peer.session.abort_task(tasks[itt as usize]);
     }
+}
+
+#[test]
+fn data_that_a_slow_medium_holds_counts_as_much_as_data_on_its_way() {
+    let mut peer = Peer::new(SessionKind::Normal, |_, _, settings| settings.solicited_bytes_max = 2048);
+    let tasks: Vec<_> = (0..2).map(|itt| peer.write(itt, 2048, &[], true)).collect();
+    tasks.iter().for_each(|&task| peer.session.solicit(task, 2048));
+    let asked = r2ts(&peer.sent());
+    peer.data_out(0, asked[0].2, 0, 0, &[0; 2048], true);
+    assert_eq!(delivered(&mut peer).len(), 2048);
+    assert!(peer.sent().is_empty(), "the device has not written it yet");
+    peer.good(tasks[0], &[]);
+    let asks = |pdu: &TargetPdu| matches!(pdu.header, TargetHeader::R2t(_));
+    assert_eq!(peer.sent().iter().filter(|pdu| asks(pdu)).count(), 1);
+}
+
+#[test]
+fn a_command_that_is_aborted_while_it_waits_for_room_leaves_the_line() {
+    let mut peer = Peer::new(SessionKind::Normal, |_, _, settings| settings.solicited_bytes_max = 2048);
+    let first = peer.write(0, 2048, &[], true);
+    peer.session.solicit(first, 2048);
+    for itt in 1..100 {
+        let task = peer.write(itt, 2048, &[], true);
+        peer.session.solicit(task, 2048);
+        peer.session.abort_task(task);
+    }
+    assert!(peer.session.waiting_for_room.is_empty());
+}
+
+#[test]
+fn data_in_tiny_pieces_takes_no_more_memory_than_data_in_large_ones() {
+    let mut peer = Peer::normal();
+    let task = peer.write(1, 2048, &[], true);
+    peer.session.solicit(task, 2048);
+    let ttt = r2ts(&peer.sent())[0].2;
+    let data: Vec<u8> = (0..2048_u32).map(|n| n.to_le_bytes()[0]).collect();
+    for (n, byte) in (0..).zip(&data) {
+        peer.data_out(1, ttt, n, n, &[*byte], n == 2047);
+    }
+    let Some(Event::DataOut { data: pieces, .. }) = peer.session.poll_event() else {
+        panic!("all data came")
+    };
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(pieces.concat(), data);
+}
+
+#[test]
+fn an_initiator_that_asks_on_and_on_without_acknowledging_loses_its_connection() {
+    let mut peer = Peer::new(SessionKind::Normal, |session, _, _| session.error_recovery_level = 1);
+    let mut ping = |n: u32| {
+        let (itt, ttt, cmd_sn) = (InitiatorTaskTag(n), TargetTransferTag::RESERVED, peer.cmd_sn);
+        let ping = NopOut { immediate: true, lun: Lun(0), itt, ttt, cmd_sn, exp_stat_sn: StatSn(100) };
+        let taken = peer.try_send(ping, &[1; 64]);
+        peer.sent();
+        taken
+    };
+    let kept = crate::limits::STATUSES_RETAINED_MAX + crate::limits::ANSWERS_HELD_BACK_MAX;
+    let answered = (0..).take_while(|&n| ping(n).is_ok()).count();
+    assert!((kept..kept + 4).contains(&answered), "{answered} pings were taken");
 }
 
 #[test]

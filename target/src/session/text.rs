@@ -61,10 +61,15 @@ impl Session {
             return Err(RejectReason::InvalidPduField);
         }
         if !(text.sender.is_pending() && data.is_empty() && !request.continues) {
-            let received = text.receiver.push(data, request.continues).map_err(|error| {
-                tracing::warn!(cid = cid.0, %error, "text request with bad text");
-                RejectReason::ProtocolError
-            })?;
+            let received = match text.receiver.push(data, request.continues) {
+                Ok(received) => received,
+                Err(error) => {
+                    if self.logs_mistake() {
+                        tracing::warn!(cid = cid.0, %error, "text request with bad text");
+                    }
+                    return Err(RejectReason::ProtocolError);
+                }
+            };
             let Some(asked) = received else {
                 text.open = Some(ttt);
                 let itt = request.itt;
@@ -111,10 +116,15 @@ impl Session {
         if self.kind == SessionKind::Discovery {
             negotiation.set_discovery();
         }
-        let received = negotiation.receive(Phase::FullFeature, &rest).map_err(|error| {
-            tracing::warn!(cid = cid.0, %error, "text request with bad negotiation");
-            RejectReason::ProtocolError
-        })?;
+        let received = match negotiation.receive(Phase::FullFeature, &rest) {
+            Ok(received) => received,
+            Err(error) => {
+                if self.logs_mistake() {
+                    tracing::warn!(cid = cid.0, %error, "text request with bad negotiation");
+                }
+                return Err(RejectReason::ProtocolError);
+            }
+        };
         answer.append(received.answers);
         if let (Some(connection), Some(len)) =
             (self.connection_mut(cid), negotiation.peer_max_recv_data_segment_length())

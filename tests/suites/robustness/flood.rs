@@ -80,6 +80,20 @@ fn pings_whose_answers_nobody_takes_fill_no_memory() {
 }
 
 #[test]
+fn mistakes_without_end_do_not_fill_the_log() {
+    let scene = Scene::new();
+    let mut peer = scene.peer(1);
+    let data_that_nobody_asked_for = Frame::new(opcode::DATA_OUT).word(16, 0x1234).word(20, 0x77);
+    for _ in 0..5000 {
+        peer.send(&data_that_nobody_asked_for);
+    }
+    (0..5000).for_each(|_| drop(peer.expect(opcode::REJECT)));
+    let lines = scene.target.log().lines().count();
+    assert!(lines < 200, "{lines} lines");
+    scene.finish();
+}
+
+#[test]
 fn writes_whose_data_never_comes_hold_back_nobody() {
     let scene = Scene::new();
     let mut peers: Vec<Peer> = (1..=4).map(|isid| scene.peer(isid)).collect();
