@@ -17,9 +17,9 @@ fn login_keys() -> [(&'static str, &'static str); 3] {
 }
 
 /// Asks for a session of the same port and does not wait for the answer.
-fn ask_again(bench: &Bench) -> Peer {
+fn ask_again(bench: &Bench, isid: u16) -> Peer {
     let mut peer = Peer::connect(bench.portal);
-    peer.send(&login_request(0x87, ISID, &login_keys()));
+    peer.send(&login_request(0x87, isid, &login_keys()));
     peer
 }
 
@@ -32,37 +32,45 @@ fn narrow(portal: SocketAddr) -> Peer {
     Peer::over(TcpStream::from(socket))
 }
 
+/// Logs in and takes none of the answers after the first. Before the last request there are so many whose answers are longer than
+/// they are: keys that nobody knows.
+fn log_in_without_listening(bench: &Bench, isid: u16, requests: usize) -> Peer {
+    let mut peer = narrow(bench.portal);
+    peer.send(&login_request(0x04, isid, &login_keys()));
+    let answer = peer.receive().unwrap();
+    let exp_stat_sn = answer.word_at(24).wrapping_add(1);
+    let declared = ["TargetPortalGroupTag", "MaxRecvDataSegmentLength", "TargetAlias"];
+    let offers = text_keys(&answer.data);
+    let replies: Vec<_> = offers
+        .iter()
+        .filter(|(key, _)| !declared.contains(&key.as_str()))
+        .map(|(key, value)| (key.as_str(), if key.ends_with("Digest") { "None" } else { value.as_str() }))
+        .collect();
+    peer.send(&login_request(0x04, isid, &replies).word(28, exp_stat_sn));
+    for request in 0..=requests {
+        let keys: Vec<_> = (0..50).map(|n| format!("X-{:0>60}", request * 50 + n)).collect();
+        let keys: Vec<_> = keys.iter().map(|key| (key.as_str(), "")).collect();
+        let flags = if request == requests { 0x87 } else { 0x04 };
+        peer.send(&login_request(flags, isid, &keys).word(28, exp_stat_sn));
+    }
+    peer
+}
+
 #[test]
 fn a_login_whose_last_answer_nobody_takes_leaves_no_session_behind() {
     let bench = Bench::with(|config| {
         config.settings.login_timeout = Duration::from_secs(1);
         config.settings.drain_timeout = Duration::from_millis(50);
     });
-    let mut peer = narrow(bench.portal);
-    // Answers to keys that nobody knows are longer than the keys: they fill what the sockets hold, and the last answer of the login
-    // has no room any more.
-    peer.send(&login_request(0x04, ISID, &login_keys()));
-    let answer = peer.receive().unwrap();
-    let exp_stat_sn = answer.word_at(24).wrapping_add(1);
-    let declared = ["TargetPortalGroupTag", "MaxRecvDataSegmentLength", "TargetAlias"];
-    let offers: Vec<_> =
-        text_keys(&answer.data).into_iter().filter(|(key, _)| !declared.contains(&key.as_str())).collect();
-    let offers: Vec<_> = offers
-        .iter()
-        .map(|(key, value)| (key.as_str(), if key.ends_with("Digest") { "None" } else { value.as_str() }))
-        .collect();
-    peer.send(&login_request(0x04, ISID, &offers).word(28, exp_stat_sn));
-    for number in 0..900 / 50 {
-        let keys: Vec<_> = (0..50).map(|n| format!("X-{:0>60}", number * 50 + n)).collect();
-        let keys: Vec<_> = keys.iter().map(|key| (key.as_str(), "")).collect();
-        peer.send(&login_request(0x04, ISID, &keys).word(28, exp_stat_sn));
-    }
-    peer.send(&login_request(0x87, ISID, &[]).word(28, exp_stat_sn));
+    // How much the sockets hold is the host's choice: for one of these peers the last answer is the first that has no room.
+    let peers = (4..16).map(|n| (0x100 + n, log_in_without_listening(&bench, 0x100 + n, n.into())));
+    let peers: Vec<_> = peers.collect();
     std::thread::sleep(Duration::from_millis(1500));
-    let mut again = ask_again(&bench);
-    let answer = again.receive().expect("an answer");
-    assert_eq!((answer.opcode(), answer.bhs[36]), (opcode::LOGIN_RESPONSE, 0), "{answer:02x?}");
-    drop(peer);
+    let again: Vec<_> = peers.iter().map(|(isid, _)| ask_again(&bench, *isid)).collect();
+    for mut again in again {
+        let answer = again.receive().expect("an answer");
+        assert_eq!((answer.opcode(), answer.bhs[36]), (opcode::LOGIN_RESPONSE, 0), "{answer:02x?}");
+    }
 }
 
 #[test]
@@ -88,7 +96,7 @@ fn a_session_does_not_begin_again_while_a_write_of_the_old_one_outlasts_every_ti
     begin_write(&mut old, 0, 0);
     bench.disks[0].await_writes(1);
     drop(old);
-    let mut new = ask_again(&bench);
+    let mut new = ask_again(&bench, ISID);
     std::thread::sleep(LONGER);
     assert_eq!(bench.disks[0].passed(), 0);
     assert!(new.until_quiet().is_empty(), "a session began beside a write of the one before it");
@@ -100,7 +108,11 @@ fn a_session_does_not_begin_again_while_a_write_of_the_old_one_outlasts_every_ti
 
 #[test]
 fn a_logout_that_cannot_end_a_write_fails_and_ends_the_connection() {
-    let bench = Bench::with(|config| config.settings.drain_timeout = Duration::from_millis(20));
+    let bench = Bench::with(|config| {
+        config.settings.drain_timeout = Duration::from_millis(20);
+        // Silence must not be what ends it.
+        config.settings.session.ping_interval = Duration::from_secs(3600);
+    });
     let mut peer = bench.login(ISID);
     begin_write(&mut peer, 0, 0);
     bench.disks[0].await_writes(1);
