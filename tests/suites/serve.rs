@@ -1,5 +1,8 @@
 //! `lunkeep-target serve` as a process: what it says, whom it lets see what, how it ends, and how it fails.
 
+#[path = "serve/kills.rs"]
+mod kills;
+
 use std::path::Path;
 use std::process::Command;
 
