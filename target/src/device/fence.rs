@@ -400,7 +400,7 @@ impl LogicalUnit {
         }
         let aborted = self.abort_of(task, id, &change.abort);
         let cleared =
-            if self.config.task_aborted_status { Vec::new() } else { self.slots_of_others(id, &aborted) };
+            if self.state.mode.task_aborted_status { Vec::new() } else { self.slots_of_others(id, &aborted) };
         let record = Arc::new(change.record);
         let event = ReservationEvent {
             action: out.action.name(),

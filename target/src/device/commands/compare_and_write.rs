@@ -6,7 +6,7 @@ use lunkeep_common::scsi::cdb::{CompareAndWrite, Form, Transfer};
 
 use super::super::config::LogicalUnitConfig;
 use super::super::media::MediaOp;
-use super::super::step::Completion;
+use super::super::step::{Command, Completion};
 use super::super::task_set::{Then, total_len};
 use super::{DataOutOf, Extent, Next, Outcome, extent, invalid_block_count, invalid_data_length};
 
@@ -24,14 +24,23 @@ pub(in super::super) struct PendingOr {
     force_unit_access: bool,
 }
 
-pub(super) fn compare_and_write(config: &LogicalUnitConfig, cdb: CompareAndWrite) -> Outcome {
+/// What comes must be twice what the CDB counts, to the byte: a count of 256, which the field cannot hold, would look like zero.
+pub(super) fn compare_and_write(
+    config: &LogicalUnitConfig,
+    command: &Command<'_>,
+    cdb: CompareAndWrite,
+) -> Outcome {
     let extent = extent(&config.medium, cdb.lba, cdb.blocks.into())?;
-    if cdb.blocks > config.commands.compare_and_write {
+    let none_for_data = cdb.blocks == 0 && command.expected_out != 0;
+    if cdb.blocks > config.commands.compare_and_write || none_for_data {
         // NUMBER OF LOGICAL BLOCKS beyond MAXIMUM COMPARE AND WRITE LENGTH.
         return Err(Sense::invalid_field_in_cdb(13, None));
     }
     if extent.len == 0 {
         return Ok(Next::Done(Completion::good()));
+    }
+    if u64::from(command.expected_out) != extent.len * 2 {
+        return Err(invalid_data_length());
     }
     let pending = PendingCompare { extent, force_unit_access: cdb.force_unit_access };
     Ok(Next::DataOut { len: extent.len * 2, of: DataOutOf::CompareAndWrite(pending) })

@@ -154,7 +154,7 @@ pub(super) fn dispatch(context: &Context<'_>, cdb: Cdb) -> Outcome {
         Cdb::ModeSelect(cdb) => mode_select::mode_select(cdb),
         Cdb::LogSense(cdb) => log_sense::log_sense(&state.counters, cdb),
         Cdb::WriteAndVerify(cdb) => write_and_verify::write_and_verify(config, cdb),
-        Cdb::CompareAndWrite(cdb) => compare_and_write::compare_and_write(config, cdb),
+        Cdb::CompareAndWrite(cdb) => compare_and_write::compare_and_write(config, command, cdb),
         Cdb::OrWrite(cdb) => compare_and_write::or_write(config, cdb),
         Cdb::PreFetch(cdb) => pre_fetch::pre_fetch(&config.medium, cdb),
         Cdb::ReadDefectData(cdb) => defects::read_defect_data(cdb),

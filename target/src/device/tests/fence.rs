@@ -444,7 +444,7 @@ fn a_reset_while_reserve_waits_leaves_nobody_reserved() {
 fn commands_that_preempt_and_abort_ended_are_told_of_by_status_or_by_attention() {
     for tas in [false, true] {
         let mut unit = Stalling::new(Variant::Right);
-        unit.bench.unit.config.task_aborted_status = tas;
+        unit.bench.unit.state.mode.task_aborted_status = tas;
         unit.register_all();
         let (waiting, _) = unit.bench.begin_as(3, &WRITE, 512);
         let list = BasicList { key: Key(2), service_action_key: Key(3), ..Default::default() };

@@ -6,11 +6,16 @@ mod attentions;
 mod block_io;
 mod cache;
 mod capacity;
+mod compare_and_write;
+mod erase;
 mod fence;
+mod identification;
 mod inquiry;
+mod mode_select;
 mod mode_sense;
 mod opcodes;
 mod random;
+mod removable;
 mod report;
 mod reservations;
 mod task_management;
@@ -22,7 +27,7 @@ use bytes::Bytes;
 use lunkeep_common::name::{InitiatorPort, Isid, PortalGroupTag, TargetPort};
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::scsi::cdb::{Cdb, Form, Transfer};
-use lunkeep_common::scsi::{Asc, Lun, Sense, SenseKey, Status};
+use lunkeep_common::scsi::{Asc, Lun, Sense, SenseFormat, SenseKey, Status};
 
 use super::*;
 
