@@ -17,7 +17,7 @@ use std::time::UNIX_EPOCH;
 
 use uuid::Uuid;
 
-use super::HostFile;
+use super::{HostFile, HostFileError};
 use crate::image::{Access, Disk, FileKey, Lineage, ParentFile, ParentRecord, ParentSource};
 
 /// Names in a folder that are looked at when case is ignored.
@@ -61,6 +61,31 @@ impl ParentFolders {
             folders: Arc::clone(self),
         };
         Ok(Lineage::new(Arc::new(source)))
+    }
+}
+
+impl ParentFolders {
+    /// The parent at `path`, opened and locked for writing: nobody reads it now, so it has no other child in use.
+    ///
+    /// # Errors
+    /// [`HostFileError`], which names the file.
+    pub fn writable(self: &Arc<Self>, path: &Path) -> Result<ParentFile, HostFileError> {
+        let named = path;
+        let failed = |source| HostFileError::Io { path: named.to_owned(), source };
+        let path = named.canonicalize().map_err(failed)?;
+        let file = HostFile::open(&path, Access::ReadWrite)?;
+        let key = file.key().map_err(failed)?;
+        let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut allowed = vec![folder.clone()];
+        allowed.extend(self.folders.iter().cloned());
+        let parents =
+            HostParents { child: key, folder, allowed: Arc::new(allowed), folders: Arc::clone(self) };
+        Ok(ParentFile {
+            file: Arc::new(file),
+            key,
+            label: path.display().to_string(),
+            parents: Arc::new(parents),
+        })
     }
 }
 

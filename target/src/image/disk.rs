@@ -112,6 +112,15 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// As [`Disk::read_at`].
     fn block_status(&self, offset: u64, len: u64) -> Result<(BlockStatus, u64), DiskError>;
 
+    /// Whether what `offset` reads as is this file's own to say, and not a parent's, and for how many bytes that holds, at most
+    /// `len`; never zero.
+    ///
+    /// # Errors
+    /// As [`Disk::read_at`].
+    fn holds(&self, _offset: u64, len: u64) -> Result<(bool, u64), DiskError> {
+        Ok((true, len))
+    }
+
     /// How many files the disk consists of: one, and its parents.
     fn chain_depth(&self) -> usize {
         1

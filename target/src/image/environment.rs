@@ -23,6 +23,15 @@ pub trait Environment: Send + Sync + fmt::Debug {
     /// When the host has no randomness to give.
     fn random_guid(&self) -> io::Result<Uuid>;
 
+    /// The identity that a file gets when its content is about to change, where the format has one. Random, unless whoever
+    /// opened the file has told its children already.
+    ///
+    /// # Errors
+    /// As [`Environment::random_guid`].
+    fn content_guid(&self) -> io::Result<Uuid> {
+        self.random_guid()
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     fn unix_time(&self) -> u64;
 }

@@ -35,6 +35,8 @@ type LinkFn = fn(&Arc<dyn BlockFile>) -> Result<Option<Link>, OpenError>;
 type IdentityFn = fn(&Arc<dyn BlockFile>) -> Result<Uuid, OpenError>;
 type CreateChildFn = fn(&dyn BlockFile, &ChildOptions, &dyn Environment) -> Result<(), CreateError>;
 type CreateFn = fn(&dyn BlockFile, &CreateOptions, &dyn Environment) -> Result<(), CreateError>;
+type ResizeFn = fn(&Arc<dyn BlockFile>, u64, &Arc<dyn Environment>) -> Result<(), OpenError>;
+type ExpectFn = fn(&Arc<dyn BlockFile>, Uuid, Uuid, &Arc<dyn Environment>) -> Result<(), OpenError>;
 type InspectFn = fn(&Arc<dyn BlockFile>) -> Result<ImageInfo, OpenError>;
 type CheckFn = fn(&Arc<dyn BlockFile>, bool, &Arc<dyn Environment>) -> Result<CheckReport, OpenError>;
 
@@ -46,6 +48,7 @@ struct Row {
     create: CreateFn,
     /// What differencing disks need; `None` for a format without them.
     chain: Option<ChainRow>,
+    resize: ResizeFn,
     inspect: InspectFn,
     check: CheckFn,
 }
@@ -54,6 +57,8 @@ struct ChainRow {
     link: LinkFn,
     identity: IdentityFn,
     create_child: CreateChildFn,
+    /// Where writing to a parent changes its identity: tells a child the next one.
+    expect_parent: Option<ExpectFn>,
 }
 
 static RAW: Row = Row {
@@ -63,6 +68,7 @@ static RAW: Row = Row {
     open: raw::open,
     create: raw::create,
     chain: None,
+    resize: raw::resize,
     inspect: raw::inspect,
     check: raw::check,
 };
@@ -72,7 +78,13 @@ static VHD: Row = Row {
     extensions: &["vhd", "avhd", "vpc"],
     open: vhd::open,
     create: vhd::create,
-    chain: Some(ChainRow { link: vhd::link, identity: vhd::identity, create_child: vhd::create_child }),
+    chain: Some(ChainRow {
+        link: vhd::link,
+        identity: vhd::identity,
+        create_child: vhd::create_child,
+        expect_parent: None,
+    }),
+    resize: vhd::resize,
     inspect: vhd::inspect,
     check: vhd::check,
 };
@@ -82,7 +94,13 @@ static VHDX: Row = Row {
     extensions: &["vhdx", "avhdx"],
     open: vhdx::open,
     create: vhdx::create,
-    chain: Some(ChainRow { link: vhdx::link, identity: vhdx::identity, create_child: vhdx::create_child }),
+    chain: Some(ChainRow {
+        link: vhdx::link,
+        identity: vhdx::identity,
+        create_child: vhdx::create_child,
+        expect_parent: Some(vhdx::expect_parent),
+    }),
+    resize: vhdx::resize,
     inspect: vhdx::inspect,
     check: vhdx::check,
 };
@@ -190,6 +208,37 @@ impl Format {
         env: &dyn Environment,
     ) -> Result<(), CreateError> {
         (self.row().create)(file, options, env)
+    }
+
+    /// Lets the child in `file` go on to accept its parent while that gets the identity `next` in place of `now`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file is no differencing disk, or the host fails.
+    pub fn expect_parent(
+        self,
+        file: &Arc<dyn BlockFile>,
+        now: Uuid,
+        next: Uuid,
+        env: &Arc<dyn Environment>,
+    ) -> Result<(), OpenError> {
+        match self.row().chain.as_ref().and_then(|chain| chain.expect_parent) {
+            Some(expect) => expect(file, now, next, env),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the disk in `file`, which is not open, another size. A smaller one cuts bytes off: the caller has made sure that
+    /// they are zero and without space, see [`super::tools::shrinkable`]. A crash leaves the old or the new size.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the format cannot have that size, or the host fails.
+    pub fn resize(
+        self,
+        file: &Arc<dyn BlockFile>,
+        size: u64,
+        env: &Arc<dyn Environment>,
+    ) -> Result<(), OpenError> {
+        (self.row().resize)(file, size, env)
     }
 
     /// Describes `file` without changing it.

@@ -15,8 +15,10 @@ pub mod format;
 pub mod health;
 pub mod io_slices;
 pub mod memory_file;
+pub mod merge;
 pub mod raw;
 pub mod report;
+pub mod tools;
 pub mod vhd;
 pub mod vhdx;
 

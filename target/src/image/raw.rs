@@ -93,6 +93,27 @@ pub fn create(
     Ok(())
 }
 
+/// Makes the disk `size` bytes long.
+///
+/// # Errors
+/// [`OpenError`] for a size that is no multiple of 512, or when the host fails, as for a device.
+pub fn resize(file: &Arc<dyn BlockFile>, size: u64, _env: &Arc<dyn Environment>) -> Result<(), OpenError> {
+    if size == 0 || !size.is_multiple_of(512) {
+        let detail = format!("{size} bytes; it is a multiple of 512, and not zero");
+        return Err(OpenError::unsupported(Format::Raw, "size", detail));
+    }
+    let failed = |e| OpenError::io(Format::Raw, "file", e);
+    let old = usable_size(&**file, 512)?;
+    let len = file.len().map_err(failed)?;
+    if size > old && len > old {
+        // Bytes that were no part of the disk become one.
+        file.zero_range(old..len.min(size)).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+    }
+    file.set_len(size).map_err(failed)?;
+    file.sync_data().map_err(failed)
+}
+
 /// Describes a raw disk.
 ///
 /// # Errors

@@ -111,6 +111,24 @@ fn zeroing_what_is_zero_in_the_parent_takes_no_space() {
     }
 }
 
+/// The second session knows nothing of the bitmaps but what the file says.
+#[test]
+fn a_block_that_is_partly_here_takes_writes_at_once_when_it_is_opened_again() {
+    for (format, unit, base, name) in CHAINED {
+        let (folder, child) = family(format, unit, base, &TestEnvironment::shared());
+        let file: Arc<dyn BlockFile> = Arc::new(child);
+        let open = || open_shared(&folder, format, name, &file, Access::ReadWrite).unwrap();
+        for (number, at) in [(1, 0), (2, 512), (3, 2048)] {
+            let disk = open();
+            disk.write_at(&[IoSlice::new(&[number; 512])], at).unwrap();
+            disk.close().unwrap();
+        }
+        let bytes = content(&*open()).unwrap();
+        assert_eq!([bytes[0], bytes[512], bytes[2048]], [1, 2, 3], "{format}");
+        assert_eq!(&bytes[1024..1536], &stamp(2, 1 << 40, 512)[..], "the parent's");
+    }
+}
+
 fn refusal(folder: &Folder, format: Format, name: &str, child: &MemoryFile) -> OpenError {
     open(folder, format, name, child, Access::ReadWrite).unwrap_err()
 }

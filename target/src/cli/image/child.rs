@@ -17,6 +17,7 @@ pub(super) fn create(
     parent: &Path,
     (size, block_size): (Option<u64>, Option<u64>),
     parents: &ParentArgs,
+    existing: Existing,
 ) -> Result<u64, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", parent.display());
     let opened = open(parent, None, Access::ReadOnly, parents).map_err(|refused| refused.message)?;
@@ -56,6 +57,6 @@ pub(super) fn create(
     format
         .create_child(&*new.file(), &options, &HostEnvironment)
         .map_err(|e| format!("{}: {e}", path.display()))?;
-    new.commit(Existing::Keep).map_err(|e| e.to_string())?;
+    new.commit(existing).map_err(|e| e.to_string())?;
     Ok(size)
 }

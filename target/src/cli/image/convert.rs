@@ -1,17 +1,14 @@
 //! `image convert`.
 
-use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::open::{ParentArgs, open};
-use super::{NewImageArgs, bytes, must_not_exist};
+use super::{NewImageArgs, bytes, must_not_exist, work};
 use crate::cli::output;
 use crate::engine::new_file::{Existing, NewFile};
 use crate::engine::{HostEnvironment, HostFile};
@@ -39,22 +36,8 @@ pub(super) struct ConvertArgs {
 }
 
 pub(super) fn run(args: &ConvertArgs) -> Result<(), String> {
-    let failed = |e: std::io::Error| e.to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let (args, asked) = (args.clone(), Arc::clone(&stop));
-        let mut work = tokio::task::spawn_blocking(move || convert(&args, &asked));
-        loop {
-            tokio::select! {
-                ended = &mut work => return ended.map_err(|e| e.to_string())?,
-                _ = interrupt.recv() => stop.store(true, Ordering::Relaxed),
-                _ = terminate.recv() => stop.store(true, Ordering::Relaxed),
-            }
-        }
-    })
+    let args = args.clone();
+    work::run(move |stop| convert(&args, stop))
 }
 
 /// The conversion itself; `stop` ends it between two steps.
@@ -84,7 +67,7 @@ pub(super) fn convert(args: &ConvertArgs, stop: &AtomicBool) -> Result<(), Strin
     format.create(&*new.file(), &args.new.options(size), &*environment).map_err(|e| failed(&e))?;
     let file: Arc<dyn BlockFile> = new.file();
     let target = format.open(file, Access::ReadWrite, &environment).map_err(|e| failed(&e))?;
-    let bar = progress_bar(size);
+    let bar = work::progress_bar(size);
     let copied = copy(&*source, &*target, &mut |done| {
         bar.set_position(done);
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -101,16 +84,4 @@ pub(super) fn convert(args: &ConvertArgs, stop: &AtomicBool) -> Result<(), Strin
     drop(replaced);
     output::line(format_args!("{}: {format}, {}", to.display(), bytes(size)));
     Ok(())
-}
-
-/// On a terminal a bar, otherwise nothing.
-fn progress_bar(size: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(size);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3}% {binary_bytes_per_sec} {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }

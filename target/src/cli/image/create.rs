@@ -34,7 +34,14 @@ pub(super) fn run(args: &CreateArgs) -> Result<(), String> {
     let format = args.new.format(path)?;
     must_not_exist(path, "; nothing was changed")?;
     if let Some(parent) = &args.parent {
-        let size = child::create(path, format, parent, (args.size, args.new.block_size), &args.parents)?;
+        let size = child::create(
+            path,
+            format,
+            parent,
+            (args.size, args.new.block_size),
+            &args.parents,
+            Existing::Keep,
+        )?;
         output::line(format_args!("{}: {format} differencing, {}", path.display(), bytes(size)));
         return Ok(());
     }

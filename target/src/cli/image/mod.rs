@@ -1,4 +1,4 @@
-//! `lunkeep-target image`: makes, describes, checks and converts images.
+//! `lunkeep-target image`: makes, describes, checks, converts and changes images.
 
 mod check;
 mod child;
@@ -6,9 +6,13 @@ mod convert;
 mod create;
 mod info;
 mod open;
+mod snapshot;
+mod tools;
+mod work;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand};
 
@@ -29,6 +33,14 @@ enum Command {
     Info(info::InfoArgs),
     Check(check::CheckArgs),
     Convert(convert::ConvertArgs),
+    Map(tools::MapArgs),
+    Compare(tools::CompareArgs),
+    Digest(tools::DigestArgs),
+    Resize(tools::ResizeArgs),
+    Compact(tools::CompactArgs),
+    Snapshot(snapshot::SnapshotArgs),
+    Reset(snapshot::ResetArgs),
+    Merge(snapshot::MergeArgs),
 }
 
 /// Runs an `image` command. What goes wrong is printed and names the file.
@@ -39,6 +51,14 @@ pub fn run(args: &ImageArgs) -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Check(args) => return check::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Map(args) => tools::map(args),
+        Command::Compare(args) => long(args, tools::compare),
+        Command::Digest(args) => long(args, tools::digest),
+        Command::Resize(args) => long(args, tools::resize),
+        Command::Compact(args) => long(args, tools::compact),
+        Command::Snapshot(args) => snapshot::snapshot(args),
+        Command::Reset(args) => snapshot::reset(args),
+        Command::Merge(args) => long(args, snapshot::merge),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +67,14 @@ pub fn run(args: &ImageArgs) -> ExitCode {
             super::Exit::Failure.into()
         }
     }
+}
+
+fn long<A: Clone + Send + 'static>(
+    args: &A,
+    command: fn(&A, &AtomicBool) -> Result<(), String>,
+) -> Result<(), String> {
+    let args = args.clone();
+    work::run(move |stop| command(&args, stop))
 }
 
 /// What a new image shall be like: the options that `create` and `convert` share.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::engine::{HostEnvironment, HostFile, ParentFolders};
-use crate::image::{Access, BlockFile, Disk, Environment, Format, Lineage, OpenError, OpenErrorKind, decide};
+use crate::image::{
+    Access, BlockFile, Disk, Environment, FileKey, Format, Lineage, OpenError, OpenErrorKind, decide,
+};
 
 /// Where parents of differencing disks may be.
 #[derive(Clone, Debug, Default, Args)]
@@ -22,6 +24,8 @@ pub(super) struct Opened {
     pub(super) format: Format,
     pub(super) environment: Arc<dyn Environment>,
     pub(super) lineage: Lineage,
+    pub(super) folders: Arc<ParentFolders>,
+    pub(super) key: FileKey,
 }
 
 impl Opened {
@@ -48,9 +52,10 @@ pub(super) fn open(
     let folders = ParentFolders::new(&parents.parent_dir).map_err(failed)?;
     let file = HostFile::open(path, access).map_err(|e| failed(e.to_string()))?;
     let lineage = folders.lineage(&file).map_err(|e| failed(format!("{}: {e}", path.display())))?;
+    let key = file.key().map_err(|e| failed(format!("{}: {e}", path.display())))?;
     let format = decide(&file, path, format).map_err(|e| Refused {
         message: format!("{}: {e}", path.display()),
         unsupported: e.kind() == OpenErrorKind::Unsupported,
     })?;
-    Ok(Opened { file: Arc::new(file), format, environment: Arc::new(HostEnvironment), lineage })
+    Ok(Opened { file: Arc::new(file), format, environment: Arc::new(HostEnvironment), lineage, folders, key })
 }

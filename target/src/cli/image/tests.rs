@@ -28,6 +28,14 @@ fn execute(args: &[&str], paths: &[&Path]) -> Result<(), String> {
             other => Err(format!("{other:?}")),
         },
         Command::Convert(args) => convert::convert(&args, &AtomicBool::new(false)),
+        Command::Map(args) => tools::map(&args),
+        Command::Compare(args) => tools::compare(&args, &AtomicBool::new(false)),
+        Command::Digest(args) => tools::digest(&args, &AtomicBool::new(false)),
+        Command::Resize(args) => tools::resize(&args, &AtomicBool::new(false)),
+        Command::Compact(args) => tools::compact(&args, &AtomicBool::new(false)),
+        Command::Snapshot(args) => snapshot::snapshot(&args),
+        Command::Reset(args) => snapshot::reset(&args),
+        Command::Merge(args) => snapshot::merge(&args, &AtomicBool::new(false)),
     }
 }
 
@@ -140,4 +148,97 @@ fn checks_end_as_those_of_qemu_do() {
     std::fs::write(&path, b"QFI\xfb").unwrap();
     assert_eq!(exit(&["check"], &path), check::CheckExit::Unsupported);
     assert_eq!(exit(&["check"], &folder.path().join("absent.vhd")), check::CheckExit::Failed);
+}
+
+fn write(path: &Path, at: u64, bytes: &[u8]) {
+    use crate::image::Access;
+    let opened = open::open(path, None, Access::ReadWrite, &open::ParentArgs::default())
+        .map_err(|e| e.message)
+        .unwrap();
+    let disk = opened.disk(Access::ReadWrite).unwrap();
+    disk.write_at(&[std::io::IoSlice::new(bytes)], at).unwrap();
+    disk.close().unwrap();
+}
+
+#[test]
+fn the_life_of_a_disk_with_snapshots() {
+    for extension in ["vhd", "vhdx"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(format!("{name}.{extension}"));
+        let active = path("disk");
+        execute(&["create", "--size=8M"], &[&active]).unwrap();
+        write(&active, 0, &[1; 4096]);
+        execute(&["snapshot"], &[&active]).unwrap();
+        write(&active, 4096, &[2; 4096]);
+        execute(&["snapshot", "--name=two"], &[&active]).unwrap();
+        write(&active, 512, &[3; 512]);
+        for image in ["disk", "disk.two", "disk.1"] {
+            execute(&["check"], &[&path(image)]).unwrap();
+            execute(&["info", "--json"], &[&path(image)]).unwrap();
+        }
+        let whole = folder.path().join("whole.raw");
+        execute(&["convert"], &[&active, &whole]).unwrap();
+        let raw = std::fs::read(&whole).unwrap();
+        assert_eq!((raw[0], raw[512], raw[1024], raw[4096], raw[8192]), (1, 3, 1, 2, 0), "{extension}");
+        execute(&["map"], &[&active]).unwrap();
+        // A parent that is in use by another process' child, or is one's own, is left alone.
+        let error = execute(&["snapshot", "--name=two"], &[&active]).unwrap_err();
+        assert!(error.contains("exists already"), "{error}");
+        execute(&["merge", "--replace"], &[&active]).unwrap();
+        execute(&["compare"], &[&active, &whole]).unwrap();
+        assert!(!path("disk.two").exists());
+        write(&active, 0, &[9; 512]);
+        let error = execute(&["compare"], &[&active, &whole]).unwrap_err();
+        assert!(error.contains("differs first at byte 0"), "{error}");
+        execute(&["reset"], &[&active]).unwrap();
+        execute(&["compare"], &[&active, &path("disk.1")]).unwrap();
+        execute(&["merge"], &[&active]).unwrap();
+        execute(&["check"], &[&active]).unwrap();
+        assert!(execute(&["merge"], &[&path("disk.1")]).unwrap_err().contains("no parent"));
+        assert_eq!(names(folder.path()).len(), 3, "no temporary file is left");
+    }
+}
+
+#[test]
+fn disks_grow_and_shrink_and_keep_their_content() {
+    for (name, more) in
+        [("a.vhd", ""), ("b.vhd", "--fixed"), ("c.vhd", "--block-size=4096"), ("d.vhdx", ""), ("e.raw", "")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, before) = (folder.path().join(name), folder.path().join("before.raw"));
+        let args: Vec<&str> = ["create", "--size=3M", more].into_iter().filter(|a| !a.is_empty()).collect();
+        execute(&args, &[&image]).unwrap();
+        write(&image, 0, &[1; 4096]);
+        write(&image, (3 << 20) - 4096, &[2; 4096]);
+        execute(&["convert"], &[&image, &before]).unwrap();
+        execute(&["resize", "--size=300M"], &[&image]).unwrap();
+        execute(&["check"], &[&image]).unwrap();
+        execute(&["compare"], &[&image, &before]).unwrap();
+        write(&image, (300 << 20) - 512, &[4; 512]);
+        assert!(execute(&["resize", "--size=3M"], &[&image]).unwrap_err().contains("--shrink"), "{name}");
+        let error = execute(&["resize", "--size=3M", "--shrink"], &[&image]).unwrap_err();
+        assert!(error.contains(&format!("data at byte {}", (300 << 20) - 512)), "{name}: {error}");
+        write(&image, (300 << 20) - 512, &[0; 512]);
+        execute(&["resize", "--size=3M", "--shrink"], &[&image]).unwrap();
+        execute(&["check"], &[&image]).unwrap();
+        execute(&["compare"], &[&image, &before]).unwrap();
+        execute(&["digest"], &[&image]).unwrap();
+    }
+}
+
+#[test]
+fn compacting_gives_back_what_is_zero() {
+    use std::os::unix::fs::MetadataExt;
+    for name in ["a.vhd", "b.vhdx", "c.raw"] {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join(name);
+        execute(&["create", "--size=40M"], &[&image]).unwrap();
+        write(&image, 0, &vec![0; 20 << 20]);
+        write(&image, 1 << 20, &[7; 4096]);
+        let used = || std::fs::metadata(&image).unwrap().blocks() * 512;
+        let before = used();
+        execute(&["compact"], &[&image]).unwrap();
+        assert!(before > 19 << 20 && used() < 6 << 20, "{name}: {before} and {}", used());
+        execute(&["check"], &[&image]).or_else(|e| if e == "Leaks" { Ok(()) } else { Err(e) }).unwrap();
+    }
 }

@@ -210,23 +210,31 @@ impl DynamicDisk {
         Ok(())
     }
 
+    /// Whether the start of `piece` is here, and for how much of it that holds.
+    fn is_here(&self, piece: &Piece) -> Result<(bool, u64), DiskError> {
+        let _shared = self.share(piece.block);
+        match self.table.get(piece.block) {
+            None => Ok((self.backing.is_none(), piece.len)),
+            Some(at) if self.backing.is_some() && !self.is_full(piece.block, at)? => {
+                let first = self.runs(piece, at)?.into_iter().next();
+                Ok(first.map_or((true, piece.len), |(run, here)| (here, (run.end - run.start) * 512)))
+            }
+            Some(_) => Ok((true, piece.len)),
+        }
+    }
+
     /// The status of the start of `piece`, and for how much of it that holds.
     fn status(&self, piece: &Piece) -> Result<(BlockStatus, u64), DiskError> {
         let below = |within: u64, len: u64| match &self.backing {
             Some(backing) => backing.status(self.disk_offset(piece.block, within), len),
             None => Ok((BlockStatus::Deallocated, len)),
         };
-        let _shared = self.share(piece.block);
-        match self.table.get(piece.block) {
-            None => below(piece.within, piece.len),
-            Some(at) if self.backing.is_some() && !self.is_full(piece.block, at)? => {
-                match self.runs(piece, at)?.first() {
-                    Some((run, false)) => below(piece.within, (run.end - run.start) * 512),
-                    Some((run, true)) => Ok((BlockStatus::Mapped, (run.end - run.start) * 512)),
-                    None => Ok((BlockStatus::Mapped, piece.len)),
-                }
-            }
-            Some(_) => Ok((BlockStatus::Mapped, piece.len)),
+        if self.table.get(piece.block).is_none() {
+            return below(piece.within, piece.len);
+        }
+        match self.is_here(piece)? {
+            (true, len) => Ok((BlockStatus::Mapped, len)),
+            (false, len) => below(piece.within, len),
         }
     }
 
@@ -332,6 +340,11 @@ impl Disk for DynamicDisk {
             }
         }
         Ok(found.unwrap_or((BlockStatus::Mapped, len)))
+    }
+
+    fn holds(&self, offset: u64, len: u64) -> Result<(bool, u64), DiskError> {
+        self.health.readable()?;
+        self.pieces(offset, len).next().map_or(Ok((true, len)), |piece| self.is_here(&piece))
     }
 
     fn chain_depth(&self) -> usize {

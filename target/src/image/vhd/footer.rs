@@ -98,6 +98,20 @@ impl Footer {
         &self.bytes
     }
 
+    /// The same for a disk of `size` bytes. The original size stays; a geometry that spoke of the size gets the new one.
+    pub(super) fn with_size(&self, size: u64) -> Self {
+        let mut bytes = self.bytes;
+        put(&mut bytes, 48, &size.to_be_bytes());
+        put(&mut bytes, 56, &Chs::for_size(size).to_bytes());
+        if self.creator_id() == *b"vpc " {
+            // Its files are as large as their geometry, which not every size is.
+            put(&mut bytes, 28, CREATOR);
+        }
+        let sum = checksum(&bytes, CHECKSUM_AT);
+        put(&mut bytes, CHECKSUM_AT, &sum.to_be_bytes());
+        Self { bytes }
+    }
+
     /// The kind of disk, when version and type are ones that exist.
     pub(super) fn kind(&self) -> Result<Kind, OpenError> {
         let major = be16(&self.bytes, 12);

@@ -140,6 +140,15 @@ impl Header {
         be32(&self.bytes, 32)
     }
 
+    /// The same with a table of `entries` at `table_offset`.
+    pub(super) fn with_table(&self, table_offset: u64, entries: u32) -> Self {
+        let mut header = self.clone();
+        put(&mut header.bytes, 16, &table_offset.to_be_bytes());
+        put(&mut header.bytes, 28, &entries.to_be_bytes());
+        header.seal();
+        header
+    }
+
     /// The locators that are in use.
     pub(super) fn locators(&self) -> impl Iterator<Item = Locator> {
         let table = self.bytes.get(LOCATORS).unwrap_or_default();

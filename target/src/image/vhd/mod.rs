@@ -23,6 +23,7 @@ mod footer;
 mod geometry;
 mod header;
 mod layout;
+mod resize;
 mod space;
 mod table;
 mod write;
@@ -172,6 +173,14 @@ pub fn create_child(
     env: &dyn Environment,
 ) -> Result<(), CreateError> {
     create::create_child(file, options, env)
+}
+
+/// Makes the disk `size` bytes long. What is cut off is zero already; what is new reads as zero.
+///
+/// # Errors
+/// [`OpenError`] when the size is none that the file can have, or the host fails.
+pub fn resize(file: &Arc<dyn BlockFile>, size: u64, _env: &Arc<dyn Environment>) -> Result<(), OpenError> {
+    resize::resize(file, size)
 }
 
 /// Describes a VHD file without changing it, a differencing one too.

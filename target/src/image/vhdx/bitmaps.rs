@@ -79,13 +79,19 @@ impl Vhdx {
         Ok(())
     }
 
+    /// Finds the bitmap that speaks of `block`: its pages are loaded by its place.
+    fn require_bitmap(&self, block: u64) -> Result<(), DiskError> {
+        match self.bitmap_place(self.shape.chunk_of(block))? {
+            Some(_) => Ok(()),
+            None => Err(DiskError::Corrupt(format!(
+                "block {block} is partly here, but there is no bitmap that says which part"
+            ))),
+        }
+    }
+
     /// Cuts `sectors` of a partially present block into runs.
     pub(super) fn runs(&self, block: u64, sectors: Range<u64>) -> Result<Vec<Run>, DiskError> {
-        if self.bitmap_place(self.shape.chunk_of(block))?.is_none() {
-            return Err(DiskError::Corrupt(format!(
-                "block {block} is partly here, but there is no bitmap that says which part"
-            )));
-        }
+        self.require_bitmap(block)?;
         let mut runs: Vec<Run> = Vec::new();
         for segment in self.segments(block, sectors) {
             let Segment { page, bit, sectors } = segment;
@@ -114,6 +120,7 @@ impl Vhdx {
     }
 
     fn change_bits(&self, block: u64, sectors: Range<u64>, to: bool) -> Result<(), DiskError> {
+        self.require_bitmap(block)?;
         for Segment { page, bit, sectors } in self.segments(block, sectors) {
             let bits = bit..bit + (sectors.end - sectors.start);
             self.bitmaps
@@ -140,26 +147,32 @@ impl Vhdx {
         self.backing.as_ref().map_or(Ok(true), |backing| backing.is_empty(offset, piece.len))
     }
 
+    /// Whether the start of `piece` is here, and for how much of it that holds.
+    pub(super) fn is_here(&self, piece: Piece) -> Result<(bool, u64), DiskError> {
+        let _held = self.share(piece.block);
+        match self.mapping(piece.block)? {
+            Mapping::Zero | Mapping::At(_) => Ok((true, piece.len)),
+            Mapping::Parent => Ok((false, piece.len)),
+            Mapping::Partial(_) => {
+                let first = self.runs(piece.block, self.sectors_of(piece))?.into_iter().next();
+                let len = |run: Range<u64>| (run.end - run.start) * self.shape.sector_len();
+                Ok(first.map_or((true, piece.len), |(run, here)| (here, len(run))))
+            }
+        }
+    }
+
     /// The status of the start of `piece`, and for how much of it that holds.
     pub(super) fn status(&self, piece: Piece) -> Result<(BlockStatus, u64), DiskError> {
         let below = |len: u64| match &self.backing {
             Some(backing) => backing.status(piece.block * self.shape.block_size() + piece.within, len),
             None => Ok((BlockStatus::Deallocated, len)),
         };
-        let _held = self.share(piece.block);
-        match self.mapping(piece.block)? {
-            Mapping::Zero => Ok((BlockStatus::Deallocated, piece.len)),
-            Mapping::At(_) => Ok((BlockStatus::Mapped, piece.len)),
-            Mapping::Parent => below(piece.len),
-            Mapping::Partial(_) => {
-                let runs = self.runs(piece.block, self.sectors_of(piece))?;
-                let len = |run: &Range<u64>| (run.end - run.start) * self.shape.sector_len();
-                match runs.first() {
-                    Some((run, false)) => below(len(run)),
-                    Some((run, true)) => Ok((BlockStatus::Mapped, len(run))),
-                    None => Ok((BlockStatus::Mapped, piece.len)),
-                }
-            }
+        if self.mapping(piece.block)? == Mapping::Zero {
+            return Ok((BlockStatus::Deallocated, piece.len));
+        }
+        match self.is_here(piece)? {
+            (true, len) => Ok((BlockStatus::Mapped, len)),
+            (false, len) => below(len),
         }
     }
 }

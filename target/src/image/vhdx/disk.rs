@@ -375,6 +375,11 @@ impl Disk for Vhdx {
         Ok((status, covered))
     }
 
+    fn holds(&self, offset: u64, len: u64) -> Result<(bool, u64), DiskError> {
+        self.health.readable()?;
+        self.pieces(offset, len).next().map_or(Ok((true, len)), |piece| self.is_here(piece))
+    }
+
     fn chain_depth(&self) -> usize {
         1 + self.backing.as_ref().map_or(0, |backing| backing.disk().chain_depth())
     }

@@ -90,7 +90,8 @@ impl Vhdx {
             return Ok(());
         };
         let guid = || self.env.random_guid().map_err(DiskError::Write);
-        let (name, file_write, data_write) = (guid()?, guid()?, guid()?);
+        let (name, file_write) = (guid()?, guid()?);
+        let data_write = self.env.content_guid().map_err(DiskError::Write)?;
         let number = u64::try_from(guid()?.as_u128() & u128::from(u64::MAX >> 2)).unwrap_or(0).max(1);
         let mut log = LogWriter::new(ring, name, number);
         let file = self.file.as_ref();

@@ -46,6 +46,17 @@ pub(super) struct Metadata {
     pub(super) parent: Option<ParentLocator>,
 }
 
+/// Where an item is.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The item, in the file.
+    pub(super) item: Range<u64>,
+    /// Its entry in the table, in the file.
+    pub(super) entry: u64,
+    /// What all items take, within the region.
+    pub(super) taken: Vec<Range<u64>>,
+}
+
 /// An entry of the metadata table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Item {
@@ -56,6 +67,40 @@ struct Item {
 }
 
 impl Metadata {
+    /// Where in the file an item and its entry in the table are, when it is there.
+    ///
+    /// # Errors
+    /// As [`Metadata::read`].
+    pub(super) fn place(
+        file: &dyn BlockFile,
+        region: &Range<u64>,
+        id: Uuid,
+    ) -> Result<Option<Place>, OpenError> {
+        let mut table = vec![0; TABLE_LEN];
+        let failed = |e| OpenError::io(Format::Vhdx, "metadata", e);
+        file.read_exact_at(&mut table, region.start).map_err(failed)?;
+        let known = decode_table(&table, region.end - region.start)?;
+        let count = usize::from(le::u16_at(&table, 10));
+        let entries = table.get(32..).unwrap_or_default().chunks_exact(32).take(count);
+        let taken: Vec<Range<u64>> = entries
+            .clone()
+            .map(|e| {
+                u64::from(le::u32_at(e, 16))..u64::from(le::u32_at(e, 16)) + u64::from(le::u32_at(e, 20))
+            })
+            .collect();
+        let item = known.iter().find(|item| item.id == id);
+        let entry = entries.zip(0u64..).find(|(e, _)| {
+            item.is_some_and(|item| {
+                le::guid_at(e, 0) == id && u64::from(le::u32_at(e, 16)) == item.range.start
+            })
+        });
+        Ok(item.zip(entry).map(|(item, (_, n))| Place {
+            item: region.start + item.range.start..region.start + item.range.end,
+            entry: region.start + 32 + 32 * n,
+            taken,
+        }))
+    }
+
     /// Reads the metadata in `region`, which lies within `file`.
     pub(super) fn read(file: &dyn BlockFile, region: Range<u64>) -> Result<Self, OpenError> {
         let failed = |e| OpenError::io(Format::Vhdx, "metadata", e);

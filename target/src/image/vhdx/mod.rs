@@ -10,7 +10,7 @@
 //! | `bitmaps` | which sectors of a differencing disk are here |
 //! | `space`, `log_writer` | places for blocks, the writing end of the log |
 //! | `disk`, `transfer`, `unmap`, `flush` | the open disk |
-//! | `create`, `inspect`, `check` | the other three functions of a format |
+//! | `create`, `inspect`, `check`, `edit` | what is done to a file that is not open |
 //!
 //! # What is durable before what
 //!
@@ -39,6 +39,7 @@ mod check;
 mod container;
 mod create;
 mod disk;
+mod edit;
 mod flush;
 mod guid;
 mod header;
@@ -62,6 +63,7 @@ mod tests;
 pub use check::check;
 pub use create::{create, create_child};
 pub use disk::open;
+pub use edit::{expect_parent, resize};
 pub use inspect::{identity, inspect, link};
 
 /// What a VHDX file starts with (MS-VHDX 2.2.1).

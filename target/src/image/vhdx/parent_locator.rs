@@ -81,6 +81,14 @@ impl ParentLocator {
         Some(bytes)
     }
 
+    /// The same with these linkages in place of its own.
+    pub(super) fn with_linkages(&self, now: Uuid, next: Uuid) -> Self {
+        let others = self.entries.iter().filter(|(key, _)| !LINKAGES.contains(&key.as_str())).cloned();
+        let linkages =
+            LINKAGES.iter().zip([now, next]).map(|(key, id)| ((*key).to_owned(), format!("{{{id}}}")));
+        Self { entries: linkages.chain(others).collect() }
+    }
+
     fn value(&self, name: &str) -> Option<&str> {
         self.entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }

@@ -1,0 +1,140 @@
+//! `image snapshot`, `reset`, `merge`: the life of a differencing disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+
+use super::open::Opened;
+use super::tools::ImageArg;
+use super::{bytes, child, must_not_exist, work};
+use crate::cli::output;
+use crate::engine::HostFile;
+use crate::engine::new_file::Existing;
+use crate::image::{Access, chain, merge};
+
+/// Keeps the state of an image: its file gets the name of the snapshot, and a new differencing disk takes its place. The new
+/// name appears first, then the image is replaced in one step; stopped in between, nothing has happened but the second name
+#[derive(Clone, Debug, Args)]
+pub(super) struct SnapshotArgs {
+    #[command(flatten)]
+    image: ImageArg,
+    /// Name of the snapshot: IMAGE.NAME.EXTENSION [default: the first free number]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+/// The file name of the snapshot `name` of an image.
+fn snapshot_path(image: &Path, name: &str) -> PathBuf {
+    let stem = image.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = image.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    image.with_file_name(format!("{stem}.{name}{extension}"))
+}
+
+pub(super) fn snapshot(args: &SnapshotArgs) -> Result<(), String> {
+    let image = &args.image;
+    let base = match &args.name {
+        Some(name) if name.is_empty() || name.contains(['/', '\\', '\0']) => {
+            return Err(format!("{name:?} cannot be part of a file name"));
+        }
+        Some(name) => snapshot_path(&image.path, name),
+        None => (1u32..)
+            .map(|n| snapshot_path(&image.path, &n.to_string()))
+            .find(|path| !path.exists())
+            .unwrap_or_default(),
+    };
+    must_not_exist(&base, "; give another --name")?;
+    // Nobody may write it, and a log that a crash left is replayed now: a parent is never written.
+    let opened = image.open(Access::ReadWrite)?;
+    let format = opened.format;
+    let disk = opened.disk(Access::ReadWrite).map_err(|e| image.failed(e))?;
+    disk.close().map_err(|e| image.failed(e))?;
+    drop((disk, opened));
+    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", base.display());
+    fs::hard_link(&image.path, &base).map_err(|e| failed(&e))?;
+    HostFile::sync_folder_of(&base).map_err(|e| failed(&e))?;
+    match child::create(&image.path, format, &base, (None, None), &image.parents, Existing::Replace) {
+        Ok(size) => {
+            output::line(format_args!("{}: {format} differencing, {}", image.path.display(), bytes(size)));
+            output::line(format_args!("{}: its state until now, which must not change", base.display()));
+            Ok(())
+        }
+        Err(e) => {
+            // The image is as it was; only the second name goes.
+            let _ = fs::remove_file(&base);
+            Err(e)
+        }
+    }
+}
+
+fn parent_path(image: &ImageArg, opened: &Opened) -> Result<PathBuf, String> {
+    let (members, broken) = chain::ancestors(opened.format, &opened.file, &opened.lineage);
+    match (members.into_iter().next(), broken) {
+        (Some(parent), _) => Ok(parent.label.into()),
+        (None, Some(e)) => Err(image.failed(e)),
+        (None, None) => Err(image.failed("it has no parent")),
+    }
+}
+
+/// Throws away all that a differencing disk holds, so that it reads as its parent again. Takes the same time for every size
+#[derive(Clone, Debug, Args)]
+pub(super) struct ResetArgs {
+    #[command(flatten)]
+    image: ImageArg,
+}
+
+pub(super) fn reset(args: &ResetArgs) -> Result<(), String> {
+    let image = &args.image;
+    let opened = image.open(Access::ReadWrite)?;
+    let parent = parent_path(image, &opened)?;
+    let info = opened.format.inspect(&opened.file).map_err(|e| image.failed(e))?;
+    let like = (Some(info.virtual_size), info.block_size);
+    // The lock of the old file is held until the new one has its name.
+    child::create(&image.path, opened.format, &parent, like, &image.parents, Existing::Replace)?;
+    drop(opened);
+    output::line(format_args!("{}: as {} again", image.path.display(), parent.display()));
+    Ok(())
+}
+
+/// Writes what a differencing disk holds into its parent, which then reads as the disk does. Stopped at any point, the disk reads
+/// as before, and the merge may be started again. The parent's other children, if it has any, are lost
+#[derive(Clone, Debug, Args)]
+pub(super) struct MergeArgs {
+    #[command(flatten)]
+    image: ImageArg,
+    /// Let the merged parent take the image's name. Without it both files stay
+    #[arg(long)]
+    replace: bool,
+}
+
+pub(super) fn merge(args: &MergeArgs, stop: &AtomicBool) -> Result<(), String> {
+    let image = &args.image;
+    let opened = image.open(Access::ReadWrite)?;
+    let parent = parent_path(image, &opened)?;
+    let info = opened.format.inspect(&opened.file).map_err(|e| image.failed(e))?;
+    let file = opened.folders.writable(&parent).map_err(|e| e.to_string())?;
+    let size =
+        opened.format.inspect(&file.file).map_err(|e| format!("{}: {e}", parent.display()))?.virtual_size;
+    if info.virtual_size > size {
+        return Err(image.failed(format_args!(
+            "it is larger than its parent; first give {} the size {}",
+            parent.display(),
+            info.virtual_size
+        )));
+    }
+    work::with_progress(info.virtual_size, stop, |progress| {
+        merge::merge(opened.format, (&opened.file, opened.key), file, &opened.environment, progress)
+    })
+    .map_err(|e| image.failed(e))?;
+    if args.replace {
+        let failed = |e: std::io::Error| format!("{}: {e}", parent.display());
+        fs::rename(&parent, &image.path).map_err(failed)?;
+        HostFile::sync_folder_of(&image.path).map_err(failed)?;
+        HostFile::sync_folder_of(&parent).map_err(failed)?;
+        output::line(format_args!("{}: merged, in place of {}", image.path.display(), parent.display()));
+    } else {
+        output::line(format_args!("{}: holds all of {} now", parent.display(), image.path.display()));
+    }
+    Ok(())
+}
