@@ -6,6 +6,7 @@ mod images {
     mod commands;
     mod crashes;
     mod model;
+    mod operations;
     mod qemu;
     mod vhd_cases;
     mod vhd_file;
