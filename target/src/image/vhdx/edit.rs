@@ -191,6 +191,6 @@ mod tests {
         assert_eq!(free_place(taken.clone(), 92, 1 << 20), Some(START + 8));
         assert_eq!(free_place(taken.clone(), 93, 1 << 20), Some(START + 200));
         assert_eq!(free_place(taken, 93, START + 292), None);
-        assert_eq!(free_place(vec![0..0], 8, START + 8), Some(START));
+        assert_eq!(free_place(Vec::new(), 8, START + 8), Some(START));
     }
 }
