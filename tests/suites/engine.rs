@@ -1,9 +1,13 @@
 //! The engine over real sockets with a medium that stalls or fails: what must wait for it, and what must not.
 
+#[path = "engine/atomic.rs"]
+mod atomic;
 #[path = "engine/connections.rs"]
 mod connections;
 #[path = "engine/endings.rs"]
 mod endings;
+#[path = "engine/erase.rs"]
+mod erase;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

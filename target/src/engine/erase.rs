@@ -56,14 +56,16 @@ fn run(session: &SessionHandle, unit: &Unit, erase: &Erase) -> Result<(), MediaE
 /// it.
 fn discard(disk: &dyn Disk, progress: &Progress) -> Result<(), MediaError> {
     let size = disk.geometry().size;
-    for give_up in [false, true] {
+    let passes: &[bool] = if disk.geometry().thin { &[false, true] } else { &[false] };
+    for (pass, &give_up) in (0..).zip(passes) {
         let mut at = 0;
         while at < size {
             check(progress)?;
-            let (status, len) = disk.block_status(at, size - at)?;
-            let len = if status == BlockStatus::Mapped { zero(disk, at, len, give_up)? } else { len };
-            at += len;
-            progress.set(at / 2 + if give_up { size / 2 } else { 0 }, size);
+            // Zeroed ranges that keep their space may look like holes, so what is given up is not looked for.
+            let (status, len) =
+                if give_up { (BlockStatus::Mapped, size - at) } else { disk.block_status(at, size - at)? };
+            at += if status == BlockStatus::Mapped { zero(disk, at, len, give_up)? } else { len };
+            progress.set(size.saturating_mul(pass) + at, size.saturating_mul(passes.len() as u64));
         }
         disk.flush()?;
     }
