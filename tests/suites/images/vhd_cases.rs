@@ -288,7 +288,7 @@ fn a_differencing_disk_is_refused_with_the_name_of_its_parent() {
         footer_at: 4096,
         ..VhdFile::dynamic(64 << 10)
     };
-    assert_refused(&vhd.build(), &[".\\parent disk.vhd", "this is a differencing disk"]);
+    assert_refused(&vhd.build(), &["parent disk.vhd", "this is a differencing disk"]);
     let file: Arc<dyn BlockFile> = Arc::new(vhd.build());
     let info = Format::Vhd.inspect(&file).unwrap();
     assert_eq!(info.subformat.as_deref(), Some("differencing"));
