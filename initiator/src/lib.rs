@@ -24,11 +24,13 @@
 //! |---|---|---|
 //! | 5 | [`cli`] | the command line |
 //! | 4 | [`engine`] | sockets, timers, the state folder, handles |
+//! | 4 | [`conformance`] | suites that judge any target, on top of `engine` |
 //! | 3 | [`session`], [`commands`] | the session as a state machine; typed SCSI operations |
 //! | 0 | [`limits`] | bounds |
 
 pub mod cli;
 pub mod commands;
+pub mod conformance;
 pub mod engine;
 pub mod limits;
 pub mod session;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lunkeep_common::login::initiator_side::InitiatorAuthentication;
-use lunkeep_common::login::{ChapCredentials, ChapSecret, DigestPolicy, Offer};
+use lunkeep_common::login::{ChapCredentials, ChapSecret, DigestPolicy, Offer, OfferError, ValidOffer};
 use lunkeep_common::name::IscsiName;
 use zeroize::Zeroizing;
 
@@ -93,14 +93,8 @@ impl ConnectionArguments {
             identity.name = name.clone();
         }
         let name = identity.name.clone();
-        let invalid = |error| Failure::usage(format!("cannot negotiate: {error}"));
         let mut config = Config::new(identity).map_err(invalid)?;
-        let offer = Offer {
-            header_digest: self.header_digest.policy(),
-            data_digest: self.data_digest.policy(),
-            ..Offer::initiator()
-        };
-        config.offer = offer.validate().map_err(invalid)?;
+        config.offer = self.offer()?;
         config.authentication = self.authentication(user, password)?;
         config.login_limit = Duration::from_secs(self.timeout);
         config.timing = Timing { command: Duration::from_secs(self.timeout), ..Timing::default() };
@@ -112,6 +106,29 @@ impl ConnectionArguments {
         let node = self.node(url.user.as_deref(), url.password.as_deref())?;
         let session = node.initiator.login(&url.portal, &url.target).await?;
         Ok((node, session.lun(url.lun)))
+    }
+
+    /// What is offered in the negotiation.
+    pub(super) fn offer(&self) -> Result<ValidOffer, Failure> {
+        let offer = Offer {
+            header_digest: self.header_digest.policy(),
+            data_digest: self.data_digest.policy(),
+            ..Offer::initiator()
+        };
+        offer.validate().map_err(invalid)
+    }
+
+    /// The initiator name of this call.
+    pub(super) fn name(&self) -> Result<IscsiName, Failure> {
+        match &self.initiator_name {
+            Some(name) => Ok(name.clone()),
+            None => Ok(StateFolder::open(&self.state_folder()?)?.name().clone()),
+        }
+    }
+
+    /// Seconds for the connection, for the login and for each command.
+    pub(super) const fn limit(&self) -> Duration {
+        Duration::from_secs(self.timeout)
     }
 
     fn state_folder(&self) -> Result<PathBuf, Failure> {
@@ -126,7 +143,8 @@ impl ConnectionArguments {
             .ok_or_else(|| Failure::usage("neither XDG_STATE_HOME nor HOME is set; give --state DIR"))
     }
 
-    fn authentication(
+    /// What is proved, and what the target must prove.
+    pub(super) fn authentication(
         &self,
         user: Option<&str>,
         password: Option<&str>,
@@ -156,6 +174,10 @@ impl ConnectionArguments {
         }
         Ok(chap(ChapCredentials { name: name.to_owned(), secret: ours }, mutual))
     }
+}
+
+fn invalid(error: OfferError) -> Failure {
+    Failure::usage(format!("cannot negotiate: {error}"))
 }
 
 /// The first line of a file, or a variable.

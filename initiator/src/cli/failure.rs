@@ -24,11 +24,15 @@ pub enum Exit {
     Device = 5,
     /// The session broke.
     Lost = 6,
+    /// A reservation of somebody else stands against it.
+    Conflict = 7,
+    /// The target failed a case of a conformance suite.
+    Nonconforming = 8,
 }
 
 impl Exit {
     /// All codes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Success,
         Self::Failure,
         Self::Usage,
@@ -36,6 +40,8 @@ impl Exit {
         Self::Refused,
         Self::Device,
         Self::Lost,
+        Self::Conflict,
+        Self::Nonconforming,
     ];
 }
 
@@ -80,6 +86,7 @@ impl From<Error> for Failure {
         let exit = match &error {
             Error::Resolve { .. } | Error::Connect { .. } | Error::Slow { .. } => Exit::Unreachable,
             Error::Login { .. } | Error::Redirects { .. } => Exit::Refused,
+            Error::Command { error, .. } if error.is_conflict() => Exit::Conflict,
             Error::Command { .. } | Error::Task { .. } | Error::Text { .. } => Exit::Device,
             Error::Lost { .. } | Error::Listing { .. } => Exit::Lost,
             Error::LoginConfig(_) => Exit::Usage,

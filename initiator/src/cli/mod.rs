@@ -3,11 +3,13 @@
 //! Each command is a module with its arguments and a `run`. What a command prints is made in `output`; how it ends is a
 //! [`Failure`] with one of the documented exit codes.
 
+mod conformance;
 mod connection;
 mod discover;
 mod failure;
 mod info;
 mod output;
+mod pr;
 mod read;
 mod retry;
 mod size;
@@ -39,6 +41,8 @@ Exit codes:
   4  the target refused the login
   5  the device refused a command
   6  the session broke; commands under way may or may not have been done
+  7  a reservation of somebody else stands against the command (RESERVATION CONFLICT)
+  8  the target failed a case of a conformance suite
 
 Environment: LUNKEEP_LOG sets what is logged to standard error (error, warn, info, debug, trace).";
 
@@ -48,6 +52,10 @@ enum Command {
     Discover(discover::Arguments),
     /// Show what a LUN is and how the session to it was negotiated.
     Info(info::Arguments),
+    /// Look at and change the persistent reservations of a LUN.
+    Pr(pr::Arguments),
+    /// Judge a target by the standards.
+    Conformance(conformance::Arguments),
     /// Read a LUN into a file.
     Read(read::Arguments),
     /// Write a file to a LUN, and flush the LUN's cache.
@@ -90,6 +98,8 @@ fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Discover(arguments) => discover::run(&arguments).await,
             Command::Info(arguments) => info::run(&arguments).await,
+            Command::Conformance(arguments) => conformance::run(&arguments).await,
+            Command::Pr(arguments) => pr::run(&arguments).await,
             Command::Read(arguments) => read::run(&arguments).await,
             Command::Write(arguments) => write::run(&arguments).await,
         }

@@ -32,6 +32,18 @@ pub(super) fn error(text: impl Display) {
     note(format_args!("error: {text}"));
 }
 
+/// A bar that counts to `total` on standard error when that is a terminal and `wanted`, else nothing.
+pub(super) fn progress_of(total: usize, wanted: bool) -> ProgressBar {
+    if !wanted || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// A bar on standard error when that is a terminal, else nothing. `total` is in bytes; `None` when it is not known.
 pub(super) fn progress(total: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {

@@ -75,6 +75,24 @@ impl CommandError {
         }
     }
 
+    /// Whether a reservation stands against the command.
+    #[must_use]
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Status { status: Status::ReservationConflict, .. })
+    }
+
+    /// Whether the device says that it has no such command, or no such form of it.
+    #[must_use]
+    pub fn is_not_supported(&self) -> bool {
+        match self {
+            Self::Status { sense: Some(sense), .. } => {
+                sense.key == SenseKey::IllegalRequest
+                    && [Asc::INVALID_OPERATION_CODE, Asc::INVALID_FIELD_IN_CDB].contains(&sense.asc)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the device had no room for the command now and did nothing.
     #[must_use]
     pub const fn is_busy(&self) -> bool {

@@ -3,6 +3,7 @@
 mod error;
 mod operations;
 mod request;
+mod reservation;
 #[cfg(test)]
 mod tests;
 
@@ -12,3 +13,7 @@ pub use operations::{
     VitalProductData, Write,
 };
 pub use request::{Completion, Request, Transfer};
+pub use reservation::{
+    PersistentReadFullStatus, PersistentReadKeys, PersistentReadReservation, PersistentReportCapabilities,
+    PersistentReserveOut, Release, Reserve,
+};
