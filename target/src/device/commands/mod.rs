@@ -42,6 +42,18 @@ use super::task_set::Then;
 
 pub(super) use report::report_luns;
 
+/// Codes of the VPD pages.
+#[cfg(test)]
+pub(super) fn inquiry_page_codes() -> impl Iterator<Item = u8> {
+    inquiry::PAGES.iter().map(|(code, _)| *code)
+}
+
+/// Codes of the log pages that have parameters.
+#[cfg(test)]
+pub(super) fn log_page_codes() -> impl Iterator<Item = u8> {
+    log_sense::PAGES.iter().map(|(code, _)| *code)
+}
+
 /// What a command sees of its surroundings.
 pub(super) struct Context<'a> {
     pub(super) config: &'a LogicalUnitConfig,

@@ -7,6 +7,7 @@ mod block_io;
 mod cache;
 mod capacity;
 mod compare_and_write;
+mod conformance_page;
 mod erase;
 mod fence;
 mod identification;
