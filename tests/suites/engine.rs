@@ -20,10 +20,11 @@ use lunkeep_common::pdu::InitiatorHeader;
 use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
     AccessList, Announce, LunConfig, PortalConfig, ReservationConfig, ServerConfig, Settings, TargetConfig,
+    UnitConfig,
 };
 use lunkeep_target::engine::{HostEnvironment, Server, StartError};
 use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
-use lunkeep_target::store::MemoryParameters;
+use lunkeep_target::store::{MemoryParameters, PortNumbers};
 use lunkeep_tests::gated_disk::GatedDisk;
 use lunkeep_tests::relay::{Passed, Relay};
 use lunkeep_tests::wire::{Frame, Peer, login_request, opcode, rw10, text_keys};
@@ -96,6 +97,7 @@ fn config(disks: &[Arc<GatedDisk>]) -> ServerConfig {
         }],
         discovery_authentication: Authentication::NotRequired,
         settings: Settings::default(),
+        port_numbers: PortNumbers::default(),
     }
 }
 
@@ -106,7 +108,7 @@ fn portal(announce: Option<Announce>) -> PortalConfig {
 fn lun(number: u16, disk: Arc<GatedDisk>) -> LunConfig {
     let shape = disk.geometry();
     let last = number.to_be_bytes()[1];
-    let unit = LogicalUnitConfig {
+    let device = LogicalUnitConfig {
         identity: Identity {
             naa: vec![0x30, 0, 0, 0, 0, 0, 0, last],
             serial: format!("TEST{number}"),
@@ -129,7 +131,7 @@ fn lun(number: u16, disk: Arc<GatedDisk>) -> LunConfig {
         saved: None,
     };
     let (reservations, parameters) = (ReservationConfig::in_memory(), Arc::new(MemoryParameters::default()));
-    LunConfig { number, unit, disk, reservations, parameters }
+    LunConfig { number, unit: Arc::new(UnitConfig { device, disk, reservations, parameters }) }
 }
 
 /// Sends a WRITE of one block with immediate data and gives its task tag. It will wait at the gate.
@@ -402,6 +404,16 @@ fn a_port_in_use_is_named() {
     let error = bench.runtime.block_on(Server::start(second)).unwrap_err();
     assert!(matches!(&error, StartError::Bind { address, .. } if *address == bench.portal), "{error}");
     assert!(error.to_string().contains(&bench.portal.to_string()), "{error}");
+}
+
+#[test]
+fn a_target_has_a_unit_under_one_number() {
+    let bench = Bench::new();
+    let mut twice = config(&bench.disks);
+    let unit = twice.targets[0].luns[0].unit.clone();
+    twice.targets[0].luns.push(LunConfig { number: 9, unit });
+    let error = bench.runtime.block_on(Server::start(twice)).unwrap_err();
+    assert!(matches!(error, StartError::UnitTwice { second: 9, .. }), "{error}");
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Reservations over real sockets: fences against a medium that stalls, and records through kills and damage.
 
+#[path = "reservations/bench.rs"]
+mod bench;
 #[path = "reservations/fence.rs"]
 mod fence;
 #[path = "reservations/kills.rs"]
 mod kills;
+#[path = "reservations/shared.rs"]
+mod shared;
 
 use lunkeep_tests::wire::{Answer, Peer};
 
@@ -33,6 +37,28 @@ fn basic(action: u8, kind: u8, key: u64, service_action_key: u64) -> ([u8; 10], 
 /// PERSISTENT RESERVE IN.
 fn persistent_in(peer: &mut Peer, lun: u8, action: u8) -> Answer {
     peer.command_in(lun, &[0x5e, action, 0, 0, 0, 0, 0, 0x10, 0, 0], 4096)
+}
+
+/// The registrants of READ FULL STATUS: relative target port, key, whether it holds the reservation, whether for all target ports, name
+/// of the initiator port. In ascending order.
+fn full_status(peer: &mut Peer, lun: u8) -> Vec<(u16, u64, bool, bool, String)> {
+    let answer = persistent_in(peer, lun, 3);
+    assert_eq!(answer.status, GOOD, "{answer:?}");
+    let (mut rest, mut found) = (&answer.data[8..], Vec::new());
+    while !rest.is_empty() {
+        let length = 24 + u32::from_be_bytes(rest[20..24].try_into().unwrap()) as usize;
+        let name = rest[28..length].split(|&byte| byte == 0).next().unwrap();
+        found.push((
+            u16::from_be_bytes([rest[18], rest[19]]),
+            u64::from_be_bytes(rest[..8].try_into().unwrap()),
+            rest[12] & 1 != 0,
+            rest[12] & 2 != 0,
+            String::from_utf8(name.to_vec()).unwrap(),
+        ));
+        rest = &rest[length..];
+    }
+    found.sort();
+    found
 }
 
 /// Keys in ascending order.

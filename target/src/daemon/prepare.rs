@@ -1,27 +1,31 @@
 //! From what is to be served to open disks with identities: the last step before the engine.
 //!
-//! Creates missing images, opens every image and its state folder, and refuses what must not be: one image as two LUNs, two
+//! Creates missing images, opens every image and its state folder, and refuses what must not be: one image as two LUNs (unless one says that it is the other), two
 //! LUNs with one identity, two targets with one name. When anything fails, what was opened before is closed again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lunkeep_common::name::{IscsiName, NameError};
+use lunkeep_common::name::{IscsiName, NameError, TargetPort};
 
 use super::images::{self, ImageError};
 use super::name;
-use super::spec::{Access, Authentication, LunSpec, ServeSpec, TargetSpec};
+use super::spec::{
+    Access, Authentication, LunAddress, LunSource, LunSpec, PortalSpec, ServeSpec, TargetSpec,
+};
 use crate::engine::ParentFolders;
 use crate::image::{Disk, DiskError, Format};
-use crate::store::{LunFolder, Naa, StateLocation, StoreError};
+use crate::store::{LunFolder, Naa, PortNumbers, StateLocation, StoreError, TooManyPorts};
 
 /// Targets with open disks.
 #[derive(Debug)]
 pub struct Prepared {
     /// The targets.
     pub targets: Vec<PreparedTarget>,
+    /// Relative target port identifiers of all target ports, kept with the LUNs that they lead to.
+    pub port_numbers: PortNumbers,
     /// What a person should know and nobody asked for, in sentences.
     pub notes: Vec<String>,
 }
@@ -33,8 +37,8 @@ pub struct PreparedTarget {
     pub name: IscsiName,
     /// A text for people.
     pub alias: Option<String>,
-    /// Its logical units, by number.
-    pub luns: BTreeMap<u16, PreparedLun>,
+    /// Its logical units, by number. Targets that export the same unit hold the same `Arc`.
+    pub luns: BTreeMap<u16, Arc<PreparedLun>>,
     /// How initiators log in.
     pub authentication: Authentication,
     /// Which initiators may, and what they see.
@@ -78,7 +82,11 @@ pub enum PrepareError {
     #[error("the host gives no random bytes: {0}")]
     Random(getrandom::Error),
     /// One image twice.
-    #[error("{} is given twice, as {first} and as {second}; one image is one LUN", path.display())]
+    #[error(
+        "{} is given twice, as {first} and as {second}; one image is one LUN. To export it by several targets, give it once \
+         and write `same_as = \"TARGET/NUMBER\"` in the other targets",
+        path.display()
+    )]
     SameImage {
         /// The image.
         path: PathBuf,
@@ -99,6 +107,19 @@ pub enum PrepareError {
         /// What is the same, with its value.
         what: String,
     },
+    /// A LUN that is to be that of another target, which has none such.
+    #[error(
+        "{place} is to be the same as {named}, but that is no LUN with an image of another target, or it is here twice"
+    )]
+    SameAs {
+        /// The place.
+        place: String,
+        /// What it names.
+        named: LunAddress,
+    },
+    /// More target ports than there are numbers for.
+    #[error(transparent)]
+    Ports(#[from] TooManyPorts),
     /// Two targets with one name.
     #[error("two targets have the name {0}")]
     SameName(IscsiName),
@@ -120,10 +141,12 @@ impl Prepared {
     pub fn open(spec: &ServeSpec) -> Result<Self, PrepareError> {
         let parents = ParentFolders::new(&spec.parent_dirs).map_err(PrepareError::ParentFolder)?;
         let mut opening = Opening { parents, seen: Seen::default(), notes: Vec::new(), disks: Vec::new() };
-        let targets: Result<Vec<_>, _> =
-            spec.targets.iter().map(|target| opening.target(target, &spec.state)).collect();
-        match targets.and_then(refuse_same_names) {
-            Ok(targets) => Ok(Self { targets, notes: opening.notes }),
+        let opened = opening.targets(spec).and_then(refuse_same_names).and_then(|targets| {
+            let port_numbers = number_ports(&targets, &spec.portals)?;
+            Ok((targets, port_numbers))
+        });
+        match opened {
+            Ok((targets, port_numbers)) => Ok(Self { targets, port_numbers, notes: opening.notes }),
             Err(error) => {
                 opening.disks.iter().for_each(|(path, disk)| log_close(path, disk.close()));
                 Err(error)
@@ -135,8 +158,10 @@ impl Prepared {
     /// that could not be closed.
     #[must_use]
     pub fn close(&self) -> Vec<(PathBuf, DiskError)> {
+        let mut seen = HashSet::new();
         let luns = self.targets.iter().flat_map(|target| target.luns.values());
-        luns.filter_map(|lun| lun.disk.close().err().map(|error| (lun.path.clone(), error))).collect()
+        let once = luns.filter(|lun| seen.insert(Arc::as_ptr(lun)));
+        once.filter_map(|lun| lun.disk.close().err().map(|error| (lun.path.clone(), error))).collect()
     }
 }
 
@@ -151,10 +176,21 @@ pub fn check(spec: &ServeSpec) -> Result<(), Vec<PrepareError>> {
         Ok(parents) => parents,
         Err(error) => return Err(vec![PrepareError::ParentFolder(error)]),
     };
-    for target in &spec.targets {
-        for (number, lun) in &target.luns {
-            let place = place_of(target, *number);
+    for (target, number, source) in spec.targets.iter().flat_map(sources) {
+        let place = place_of(target, number);
+        if let LunSource::Image(lun) = source {
             errors.extend(check_lun(lun, (&spec.state, &parents), &place, &mut seen).err());
+        }
+    }
+    let mut used = BTreeSet::new();
+    for (target, number, source) in spec.targets.iter().flat_map(sources) {
+        let LunSource::SameAs(address) = source else { continue };
+        let origin = spec.targets.iter().find(|other| other.name.as_ref() == Some(&address.target));
+        let image = origin.and_then(|origin| origin.luns.get(&address.number));
+        let found =
+            matches!(image, Some(LunSource::Image(_))) && target.name.as_ref() != Some(&address.target);
+        if !found || !used.insert((&target.name, &address.target, address.number)) {
+            errors.push(PrepareError::SameAs { place: place_of(target, number), named: address.clone() });
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -188,10 +224,44 @@ struct Opening {
 }
 
 impl Opening {
+    /// Opens every image, and then gives each unit to the other targets that export it.
+    fn targets(&mut self, spec: &ServeSpec) -> Result<Vec<PreparedTarget>, PrepareError> {
+        let mut targets = Vec::new();
+        for target in &spec.targets {
+            targets.push(self.target(target, &spec.state)?);
+        }
+        let mut shared: Vec<(usize, u16, Arc<PreparedLun>)> = Vec::new();
+        for (at, target) in spec.targets.iter().enumerate() {
+            for (_, number, source) in sources(target) {
+                let LunSource::SameAs(address) = source else { continue };
+                let origin = targets.iter().position(|other| other.name == address.target);
+                let origin = origin.filter(|origin| *origin != at).and_then(|origin| targets.get(origin));
+                let lun = origin.and_then(|origin| origin.luns.get(&address.number));
+                let twice =
+                    |lun: &Arc<PreparedLun>| shared.iter().any(|(t, _, l)| *t == at && Arc::ptr_eq(l, lun));
+                match lun.filter(|lun| !twice(lun)) {
+                    Some(lun) => shared.push((at, number, lun.clone())),
+                    None => {
+                        let (place, named) = (place_of(target, number), address.clone());
+                        return Err(PrepareError::SameAs { place, named });
+                    }
+                }
+            }
+        }
+        for (at, number, lun) in shared {
+            if let Some(target) = targets.get_mut(at) {
+                target.luns.insert(number, lun);
+            }
+        }
+        Ok(targets)
+    }
+
     fn target(&mut self, spec: &TargetSpec, state: &StateLocation) -> Result<PreparedTarget, PrepareError> {
         let mut luns = BTreeMap::new();
-        for (number, lun) in &spec.luns {
-            luns.insert(*number, self.lun(lun, state, &place_of(spec, *number))?);
+        for (_, number, source) in sources(spec) {
+            if let LunSource::Image(lun) = source {
+                luns.insert(number, Arc::new(self.lun(lun, state, &place_of(spec, number))?));
+            }
         }
         Ok(PreparedTarget {
             name: name_of(spec, &luns)?,
@@ -282,6 +352,10 @@ fn same(first: Option<String>, second: &str, what: impl FnOnce() -> String) -> R
     }
 }
 
+fn sources(target: &TargetSpec) -> impl Iterator<Item = (&TargetSpec, u16, &LunSource)> {
+    target.luns.iter().map(move |(number, source)| (target, *number, source))
+}
+
 fn place_of(target: &TargetSpec, number: u16) -> String {
     match &target.name {
         Some(name) => format!("LUN {number} of {name}"),
@@ -290,7 +364,7 @@ fn place_of(target: &TargetSpec, number: u16) -> String {
 }
 
 /// The name that was given, or the one kept beside the identity of the first LUN.
-fn name_of(spec: &TargetSpec, luns: &BTreeMap<u16, PreparedLun>) -> Result<IscsiName, PrepareError> {
+fn name_of(spec: &TargetSpec, luns: &BTreeMap<u16, Arc<PreparedLun>>) -> Result<IscsiName, PrepareError> {
     let first = match (&spec.name, luns.values().next()) {
         (Some(name), _) => return Ok(name.clone()),
         (None, None) => return name_from(name::proposal(&name::of_host(), "".as_ref()), PathBuf::new()),
@@ -310,6 +384,43 @@ fn refuse_same_names(targets: Vec<PreparedTarget>) -> Result<Vec<PreparedTarget>
         Some(target) => Err(PrepareError::SameName(target.name.clone())),
         None => Ok(targets),
     }
+}
+
+/// Gives every target port its relative identifier, and keeps it with every LUN that the port leads to. What a LUN remembers of ports
+/// that do not lead to it any more stays, because registrations may name them.
+fn number_ports(targets: &[PreparedTarget], portals: &[PortalSpec]) -> Result<PortNumbers, PrepareError> {
+    let groups: BTreeSet<_> = portals.iter().map(|portal| portal.group).collect();
+    let ports_of = |target: &PreparedTarget| -> BTreeSet<TargetPort> {
+        let port = |&portal_group| TargetPort { name: target.name.clone(), portal_group };
+        groups.iter().map(port).collect()
+    };
+    let served: BTreeSet<TargetPort> = targets.iter().flat_map(ports_of).collect();
+    let mut luns: HashMap<*const PreparedLun, (&PreparedLun, BTreeSet<TargetPort>)> = HashMap::new();
+    for target in targets {
+        for lun in target.luns.values() {
+            luns.entry(Arc::as_ptr(lun)).or_insert((lun, BTreeSet::new())).1.extend(ports_of(target));
+        }
+    }
+    let mut kept = Vec::new();
+    for (lun, ports) in luns.into_values() {
+        kept.push((lun, ports, lun.folder.port_numbers()?));
+    }
+    // The same whatever order they are found in.
+    kept.sort_by_key(|(lun, ..)| lun.naa);
+    let known =
+        || kept.iter().flat_map(|(.., known)| known.iter()).map(|(port, number)| (port.clone(), number));
+    let mut numbers = PortNumbers::default();
+    numbers.adopt(known().filter(|(port, _)| served.contains(port)));
+    numbers.adopt(known());
+    numbers.assign(served.iter().cloned().chain(known().map(|(port, _)| port)))?;
+    for (lun, mut ports, known) in kept {
+        ports.extend(known.iter().map(|(port, _)| port.clone()));
+        let own = numbers.only(&ports);
+        if own != known {
+            lun.folder.keep_port_numbers(&own)?;
+        }
+    }
+    Ok(numbers)
 }
 
 fn log_close(path: &Path, result: Result<(), DiskError>) {

@@ -1,5 +1,6 @@
 //! From open disks to what the engine is started with.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lunkeep_common::login::chap::ChapPolicy;
@@ -10,7 +11,7 @@ use super::prepare::{Prepared, PreparedLun, PreparedTarget};
 use super::spec::{self, Access, Authentication, Credential, LunView, PortalSpec, ServeSpec};
 use crate::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use crate::engine::config::{
-    AccessList, Announce, LunConfig, PortalConfig, ReservationConfig, ServerConfig, TargetConfig,
+    AccessList, Announce, LunConfig, PortalConfig, ReservationConfig, ServerConfig, TargetConfig, UnitConfig,
 };
 use crate::store::AlwaysOwner;
 
@@ -21,9 +22,11 @@ const PRODUCT: &str = "Virtual Disk";
 /// What the engine needs to serve `prepared` as `spec` says.
 #[must_use]
 pub fn server_config(spec: &ServeSpec, prepared: &Prepared) -> ServerConfig {
+    let mut units = HashMap::new();
     ServerConfig {
+        port_numbers: prepared.port_numbers.clone(),
         portals: spec.portals.iter().map(portal).collect(),
-        targets: prepared.targets.iter().map(target).collect(),
+        targets: prepared.targets.iter().map(|prepared| target(prepared, &mut units)).collect(),
         discovery_authentication: authentication(&spec.discovery),
         settings: spec.settings.clone(),
     }
@@ -37,7 +40,10 @@ fn portal(spec: &PortalSpec) -> PortalConfig {
     PortalConfig { listen: spec.listen, announce, group: spec.group }
 }
 
-fn target(target: &PreparedTarget) -> TargetConfig {
+/// A unit is one in the engine as it is here.
+type Units = HashMap<*const PreparedLun, Arc<UnitConfig>>;
+
+fn target(target: &PreparedTarget, units: &mut Units) -> TargetConfig {
     let access = match &target.access {
         Access::Everyone => AccessList::Everyone,
         Access::Only(allowed) => {
@@ -47,7 +53,14 @@ fn target(target: &PreparedTarget) -> TargetConfig {
     TargetConfig {
         name: target.name.clone(),
         alias: target.alias.clone(),
-        luns: target.luns.iter().map(|(number, lun)| lun_config(*number, lun)).collect(),
+        luns: target
+            .luns
+            .iter()
+            .map(|(number, lun)| {
+                let unit = units.entry(Arc::as_ptr(lun)).or_insert_with(|| Arc::new(unit_config(lun)));
+                LunConfig { number: *number, unit: unit.clone() }
+            })
+            .collect(),
         authentication: authentication(&target.authentication),
         access,
     }
@@ -60,11 +73,11 @@ fn map(view: &LunView) -> Option<std::collections::BTreeMap<u16, u16>> {
     }
 }
 
-fn lun_config(number: u16, lun: &PreparedLun) -> LunConfig {
+fn unit_config(lun: &PreparedLun) -> UnitConfig {
     let geometry = lun.disk.geometry();
     // The revision level has room for four characters.
     let revision: String = env!("CARGO_PKG_VERSION").chars().take(4).collect();
-    let unit = LogicalUnitConfig {
+    let device = LogicalUnitConfig {
         identity: Identity {
             naa: lun.naa.to_bytes().to_vec(),
             serial: lun.serial.clone(),
@@ -91,13 +104,7 @@ fn lun_config(number: u16, lun: &PreparedLun) -> LunConfig {
         ownership: Arc::new(AlwaysOwner),
         audit: Some(Arc::new(lun.folder.audit_trail())),
     };
-    LunConfig {
-        number,
-        unit,
-        disk: lun.disk.clone(),
-        reservations,
-        parameters: Arc::new(lun.folder.parameters()),
-    }
+    UnitConfig { device, disk: lun.disk.clone(), reservations, parameters: Arc::new(lun.folder.parameters()) }
 }
 
 fn authentication(authentication: &Authentication) -> LoginAuthentication {

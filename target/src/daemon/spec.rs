@@ -58,11 +58,47 @@ pub struct TargetSpec {
     /// A text for people (TargetAlias).
     pub alias: Option<String>,
     /// Its logical units by number; at least one.
-    pub luns: BTreeMap<u16, LunSpec>,
+    pub luns: BTreeMap<u16, LunSource>,
     /// How initiators prove who they are.
     pub authentication: Authentication,
     /// Which initiators may log in, and what they see.
     pub access: Access,
+}
+
+/// What a LUN of a target is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LunSource {
+    /// A logical unit of its own.
+    Image(LunSpec),
+    /// The logical unit that another target has already.
+    SameAs(LunAddress),
+}
+
+/// A LUN of a target, written `TARGET/NUMBER`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LunAddress {
+    /// The target.
+    pub target: IscsiName,
+    /// LUN, 0 to 16383.
+    pub number: u16,
+}
+
+impl fmt::Display for LunAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.target, self.number)
+    }
+}
+
+impl FromStr for LunAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} does not name a LUN: write TARGET/NUMBER");
+        let (target, number) = text.rsplit_once('/').ok_or_else(wrong)?;
+        let number = number.parse().map_err(|_| wrong())?;
+        let target = target.parse().map_err(|error| format!("{}: {error}", wrong()))?;
+        Ok(Self { target, number })
+    }
 }
 
 /// A logical unit.

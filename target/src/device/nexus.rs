@@ -7,7 +7,7 @@ use lunkeep_common::name::{InitiatorPort, TargetPort};
 pub struct ExportPort {
     /// The port.
     pub target: TargetPort,
-    /// Its relative target port identifier, 1 to 65535.
+    /// Its relative target port identifier, 1 to 65535. No other port of the logical unit has it, whatever its target.
     pub relative: u16,
 }
 

@@ -13,7 +13,9 @@ use crate::device::LogicalUnitConfig;
 use crate::image::Disk;
 use crate::limits::LOGINS_MAX;
 use crate::session::SessionSettings;
-use crate::store::{AlwaysOwner, AuditTrail, LunStateStore, MemoryState, Ownership, ParameterStore};
+use crate::store::{
+    AlwaysOwner, AuditTrail, LunStateStore, MemoryState, Ownership, ParameterStore, PortNumbers,
+};
 
 /// Everything that a [`Server`](super::Server) needs.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct ServerConfig {
     pub discovery_authentication: Authentication,
     /// Settings of all sessions.
     pub settings: Settings,
+    /// Relative target port identifiers that are known from before. Ports that are not among them are given one.
+    pub port_numbers: PortNumbers,
 }
 
 /// A portal: an address to listen on.
@@ -63,18 +67,26 @@ pub struct TargetConfig {
     pub access: AccessList,
 }
 
-/// One logical unit.
-#[derive(Debug)]
+/// A logical unit under a number of a target.
+#[derive(Clone, Debug)]
 pub struct LunConfig {
     /// LUN, 0 to 16383.
     pub number: u16,
+    /// The logical unit. Targets that hold the same `Arc` export the same unit: it has one task set, one set of reservations, and
+    /// its unit attentions go to nexuses of all of them.
+    pub unit: Arc<UnitConfig>,
+}
+
+/// One logical unit.
+#[derive(Debug)]
+pub struct UnitConfig {
     /// Identity and shape.
-    pub unit: LogicalUnitConfig,
+    pub device: LogicalUnitConfig,
     /// The medium.
     pub disk: Arc<dyn Disk>,
     /// Where its reservations are kept.
     pub reservations: ReservationConfig,
-    /// Where its mode parameters and what else it keeps are. What is found there replaces `unit.saved`.
+    /// Where its mode parameters and what else it keeps are. What is found there replaces `device.saved`.
     pub parameters: Arc<dyn ParameterStore>,
 }
 

@@ -19,11 +19,11 @@ use tokio::sync::watch;
 
 use super::connection::Wire;
 use super::directory::ConnectionDirectory;
-use super::server::{Shared, relative_port};
+use super::server::Shared;
 use super::session_task::{Link, NewSession, SessionHandle};
 use super::sessions::Admission;
 use super::unit::LunView;
-use crate::device::Nexus;
+use crate::device::{Nexus, NexusId};
 use crate::session::{NewConnection, Session, SessionKind};
 
 /// Time that a session of the same nexus has to end before a new one is refused, beyond the time its operations may take.
@@ -221,7 +221,7 @@ async fn begin(
                 shared.numbers.clone(),
             );
             if let Some(port) = &port {
-                attach(&luns, nexus, outcome, port);
+                attach(shared, &luns, nexus, outcome, port);
             }
             SessionHandle::new(NewSession {
                 nexus,
@@ -301,15 +301,14 @@ fn new_connection(
 }
 
 /// Makes the nexus known to every unit that the session sees.
-fn attach(luns: &LunView, id: crate::device::NexusId, outcome: &LoginOutcome, port: &TargetPort) {
-    for unit in luns.values() {
-        let nexus = Nexus {
-            initiator: outcome.initiator.clone(),
-            target: port.clone(),
-            relative_target_port: relative_port(port.portal_group),
-        };
-        unit.lock().attach(id, nexus);
-    }
+fn attach(shared: &Shared, luns: &LunView, id: NexusId, outcome: &LoginOutcome, port: &TargetPort) {
+    let nexus = Nexus {
+        initiator: outcome.initiator.clone(),
+        target: port.clone(),
+        // Every port of a target has a number since the start.
+        relative_target_port: shared.port_numbers.of(port).unwrap_or_default(),
+    };
+    luns.values().for_each(|unit| unit.lock().attach(id, nexus.clone()));
 }
 
 /// Who may log in, and what must be proved.

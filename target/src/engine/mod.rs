@@ -24,6 +24,7 @@ mod server;
 mod session_task;
 mod sessions;
 mod task_management;
+mod topology;
 mod transmit;
 mod unit;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lunkeep_common::login::offer::{OfferError, ValidOffer};
 use lunkeep_common::login::target_side::Authentication;
-use lunkeep_common::name::{IscsiName, PortalGroupTag, TargetPort};
+use lunkeep_common::name::IscsiName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,13 +17,12 @@ use super::config::{AccessList, PortalConfig, ServerConfig, Settings, TargetConf
 use super::connection;
 use super::listener;
 use super::logins::{LoginPlace, Logins};
-use super::reservations::RecordKeeper;
 use super::sessions::Sessions;
-use super::unit::{LunView, Unit};
-use crate::device::{ExportPort, InvalidShape, LogicalUnit, ReservationSetup};
+use super::topology::{self, Topology};
+use super::unit::LunView;
+use crate::device::InvalidShape;
 use crate::session::TaskNumbers;
-use crate::store::LunStateError;
-use crate::store::StoreError;
+use crate::store::{LunStateError, PortNumbers, StoreError, TooManyPorts};
 
 /// Time between two tries to accept after the host had no file or memory left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +38,8 @@ pub struct Server {
 pub(super) struct Shared {
     pub(super) portals: Vec<BoundPortal>,
     pub(super) targets: BTreeMap<IscsiName, Arc<Target>>,
+    /// Relative target port identifiers; every port of a target has one.
+    pub(super) port_numbers: PortNumbers,
     pub(super) discovery_authentication: Authentication,
     pub(super) settings: Settings,
     pub(super) offer: ValidOffer,
@@ -68,37 +69,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    fn new(config: TargetConfig, groups: &[PortalGroupTag], settings: &Settings) -> Result<Self, StartError> {
-        let mut units = LunView::new();
-        for lun in config.luns {
-            let (name, number) = (config.name.clone(), lun.number);
-            if units.contains_key(&number) {
-                return Err(StartError::DuplicateLun { name, number });
-            }
-            let ports = groups.iter().map(|&portal_group| ExportPort {
-                target: TargetPort { name: name.clone(), portal_group },
-                relative: relative_port(portal_group),
-            });
-            let ports = ports.collect();
-            let mut shape = lun.unit;
-            match lun.parameters.load() {
-                Ok(Some(saved)) => shape.saved = Some(saved),
-                Ok(None) => {}
-                Err(source) => return Err(StartError::Parameters { name, number, source }),
-            }
-            let unit = LogicalUnit::new(shape).map_err(|source| StartError::Shape {
-                name: name.clone(),
-                number,
-                source,
-            })?;
-            let keeper = RecordKeeper::new(lun.reservations, format!("{name} LUN {number}"));
-            let record = keeper.load().map_err(|source| StartError::Reservations { name, number, source })?;
-            let force_persist = settings.force_aptpl;
-            let unit = unit.with_reservations(ReservationSetup { ports, force_persist, record });
-            units.insert(number, Arc::new(Unit::new(unit, lun.disk, keeper, lun.parameters)));
-        }
+    pub(super) fn new(config: TargetConfig, units: LunView) -> Self {
         let TargetConfig { name, alias, authentication, access, .. } = config;
-        Ok(Self { name, alias, authentication, access, units })
+        Self { name, alias, authentication, access, units }
     }
 
     /// Whether an initiator may log in.
@@ -155,6 +128,19 @@ pub enum StartError {
         /// The LUN.
         number: u16,
     },
+    /// A target has one unit under two numbers: an initiator would take it for two.
+    #[error("target {name} has one logical unit as LUN {first} and as LUN {second}")]
+    UnitTwice {
+        /// The target.
+        name: IscsiName,
+        /// One number.
+        first: u16,
+        /// The other.
+        second: u16,
+    },
+    /// The targets have too many ports.
+    #[error(transparent)]
+    Ports(#[from] TooManyPorts),
     /// No block device can have a LUN's shape.
     #[error("target {name}, LUN {number}: {source}")]
     Shape {
@@ -207,7 +193,8 @@ impl Server {
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let groups: BTreeSet<_> = config.portals.iter().map(|portal| portal.group).collect();
         let groups: Vec<_> = groups.into_iter().collect();
-        let targets = build_targets(config.targets, &groups, &config.settings)?;
+        let Topology { targets, port_numbers } =
+            topology::build(config.targets, &groups, &config.settings, config.port_numbers)?;
         let offer = config.settings.offer.clone().validate()?;
         let listeners = bind_all(&config.portals)?;
         let mut portals = Vec::new();
@@ -220,6 +207,7 @@ impl Server {
         let shared = Arc::new(Shared {
             portals,
             targets,
+            port_numbers,
             discovery_authentication: config.discovery_authentication,
             sessions: Sessions::new(config.settings.sessions_max),
             logins: Arc::new(Logins::new(config.settings.logins_max)),
@@ -251,26 +239,6 @@ impl Server {
         let complete = tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_ok();
         ShutdownReport { sessions, complete }
     }
-}
-
-/// One relative target port identifier for each portal group (SPC-4 §7.8.6.8 numbers from 1).
-pub(super) fn relative_port(group: PortalGroupTag) -> u16 {
-    group.0.max(1)
-}
-
-fn build_targets(
-    configs: Vec<TargetConfig>,
-    groups: &[PortalGroupTag],
-    settings: &Settings,
-) -> Result<BTreeMap<IscsiName, Arc<Target>>, StartError> {
-    let mut targets = BTreeMap::new();
-    for config in configs {
-        let target = Target::new(config, groups, settings)?;
-        if let Some(first) = targets.insert(target.name.clone(), Arc::new(target)) {
-            return Err(StartError::DuplicateTarget { name: first.name.clone() });
-        }
-    }
-    Ok(targets)
 }
 
 fn bind_all(portals: &[PortalConfig]) -> Result<Vec<TcpListener>, StartError> {

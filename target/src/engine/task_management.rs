@@ -158,7 +158,9 @@ fn after_response(
     if function == TaskManagementFunction::TargetColdReset
         && response == TaskManagementResult::FunctionComplete
     {
-        let same_target = shared.sessions.all().into_iter().filter(|other| other.target == session.target);
+        let target = |session: &SessionHandle| session.target.as_ref().map(|port| port.name.clone());
+        let own = target(session);
+        let same_target = shared.sessions.all().into_iter().filter(|other| target(other) == own);
         same_target.for_each(|other| other.cancel.cancel());
     }
 }

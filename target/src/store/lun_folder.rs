@@ -11,12 +11,14 @@ use super::error::StoreError;
 use super::files::{Files, HostFiles};
 use super::identity::{LunIdentity, Naa, TargetName};
 use super::parameters::FileParameters;
+use super::ports::{KeptPorts, PortNumbers};
 use super::record::{self, hex};
 use super::reservations::FileState;
 
 const IDENTITY: &str = "identity.json";
 const TARGET: &str = "target.json";
 const PARAMETERS: &str = "parameters.json";
+const PORTS: &str = "ports.json";
 const LOCK: &str = "lock";
 
 /// Where state folders are.
@@ -114,6 +116,24 @@ impl LunFolder {
     #[must_use]
     pub fn audit_trail(&self) -> AuditTrail {
         AuditTrail::in_folder(&self.path)
+    }
+
+    /// The relative target port identifiers of the ports that lead, or once led, to this LUN.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::NewerVersion`], [`StoreError::Host`].
+    pub fn port_numbers(&self) -> Result<PortNumbers, StoreError> {
+        let path = self.path.join(PORTS);
+        let kept = record::load::<KeptPorts>(&HostFiles, &path)?.unwrap_or_default();
+        kept.numbers().map_err(|reason| StoreError::Damaged { path, reason })
+    }
+
+    /// Keeps these identifiers, and forgets those of all other ports.
+    ///
+    /// # Errors
+    /// [`StoreError::Host`].
+    pub fn keep_port_numbers(&self, numbers: &PortNumbers) -> Result<(), StoreError> {
+        record::save(&HostFiles, &self.path.join(PORTS), &KeptPorts::new(numbers))
     }
 
     /// The name that was kept for the target of this LUN; `proposal` is kept and returned when there is none yet.

@@ -17,8 +17,7 @@
 //! The reservations of a LUN are kept behind two seams, [`LunStateStore`] and [`Ownership`], so that several gateways can share
 //! them; here they are [a record of the same folder](reservations), with an [audit trail](audit) beside it.
 //!
-//! Deliberately not here: the relative identifiers of target ports. These are the portal group tags themselves, so there is
-//! nothing to keep.
+//! Beside it are the [relative identifiers of the target ports](ports) that lead to the LUN: registrations refer to them.
 
 pub mod audit;
 pub mod error;
@@ -27,6 +26,7 @@ pub mod identity;
 pub mod lun_folder;
 pub mod lun_state;
 pub mod parameters;
+pub mod ports;
 pub mod record;
 pub mod reservations;
 
@@ -37,4 +37,5 @@ pub use identity::{LunIdentity, Naa};
 pub use lun_folder::{LunFolder, StateLocation};
 pub use lun_state::{AlwaysOwner, LunStateError, LunStateStore, MemoryState, Ownership, SwapTicket};
 pub use parameters::{FileParameters, MemoryParameters, ParameterStore};
+pub use ports::{PortNumbers, TooManyPorts};
 pub use reservations::FileState;

@@ -1,169 +1,37 @@
 //! Who is shut out has nothing under way any more when the command that did it is answered: at the medium, through the engine.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use lunkeep_common::login::target_side::Authentication;
-use lunkeep_common::name::PortalGroupTag;
-use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
-use lunkeep_target::engine::config::{
-    AccessList, LunConfig, PortalConfig, ReservationConfig, ServerConfig, Settings, TargetConfig,
-};
-use lunkeep_target::engine::{HostEnvironment, Server};
-use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
-use lunkeep_target::store::{FileState, Naa};
-use lunkeep_tests::gated_disk::GatedDisk;
 use lunkeep_tests::wire::{Frame, Peer, opcode, rw10};
-use tokio::runtime::{Builder, Runtime};
 
+use super::bench::{BLOCK, Bench, TARGET};
 use super::*;
 
-const TARGET: &str = "iqn.2024-01.invalid.lunkeep:fence";
-const BLOCK: usize = 512;
-
-/// A server in this process whose LUN 0 lies behind a gate that is closed, and LUN 1 behind one that is open. Two threads do the
-/// work of its media: two stalled writes take all of them.
-struct Bench {
-    runtime: Runtime,
-    server: Option<Server>,
-    portal: SocketAddr,
-    disks: Vec<Arc<GatedDisk>>,
-    folder: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::with(|_| {})
-    }
-
-    fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let env: Arc<dyn Environment> = Arc::new(HostEnvironment);
-        let disk = || -> Arc<dyn Disk> {
-            Format::Raw.open(Arc::new(MemoryFile::with_len(16 << 20)), Access::ReadWrite, &env).unwrap()
-        };
-        let disks: Vec<_> = (0..2).map(|_| Arc::new(GatedDisk::new(disk()))).collect();
-        disks[1].open();
-        let luns =
-            (0..2u8).map(|number| lun(number, disks[usize::from(number)].clone(), folder.path())).collect();
-        let mut settings = Settings::default();
-        change(&mut settings);
-        let config = ServerConfig {
-            portals: vec![PortalConfig {
-                listen: "127.0.0.1:0".parse().unwrap(),
-                announce: None,
-                group: PortalGroupTag(1),
-            }],
-            targets: vec![TargetConfig {
-                name: TARGET.parse().unwrap(),
-                alias: None,
-                luns,
-                authentication: Authentication::NotRequired,
-                access: AccessList::Everyone,
-            }],
-            discovery_authentication: Authentication::NotRequired,
-            settings,
-        };
-        let server = runtime.block_on(Server::start(config)).unwrap();
-        let portal = server.portals()[0];
-        Self { runtime, server: Some(server), portal, disks, folder }
-    }
-
-    fn login(&self, isid: u16) -> Peer {
-        let mut peer = Peer::login(self.portal, TARGET, isid);
-        assert!(peer.is_ready(0) && peer.is_ready(1));
-        peer
-    }
-
-    /// Logs in where only this LUN is ready at once.
-    fn login_to(&self, isid: u16, lun: u8) -> Peer {
-        let mut peer = Peer::login(self.portal, TARGET, isid);
-        assert!(peer.is_ready(lun));
-        peer
-    }
-
-    /// Two peers that are registered with the keys 1 and 2.
-    fn registered(&self) -> (Peer, Peer) {
-        let (mut one, mut two) = (self.login(1), self.login(2));
-        assert_eq!(persistent_out(&mut one, 0, 0, 0, 0, 1).status, GOOD);
-        assert_eq!(persistent_out(&mut two, 0, 0, 0, 0, 2).status, GOOD);
-        (one, two)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.disks.iter().for_each(|disk| disk.open());
-        if let Some(server) = self.server.take() {
-            let report = self.runtime.block_on(server.shutdown(Duration::from_secs(30)));
-            assert!(report.complete || std::thread::panicking(), "{report:?}");
-        }
-    }
-}
-
-fn lun(number: u8, disk: Arc<GatedDisk>, folder: &std::path::Path) -> LunConfig {
-    let shape = disk.geometry();
-    let naa = Naa::from_random([number; 8]);
-    let unit = LogicalUnitConfig {
-        identity: Identity {
-            naa: naa.to_bytes().to_vec(),
-            serial: format!("TEST{number}"),
-            vendor: "LUNKEEP".into(),
-            product: "TEST".into(),
-            revision: "1".into(),
-        },
-        medium: MediumShape {
-            size: shape.size,
-            logical_block: shape.logical_block,
-            physical_block: shape.physical_block,
-            allocation_unit: shape.allocation_unit,
-            thin: shape.thin,
-            read_only: shape.read_only,
-        },
-        commands: CommandLimits::default(),
-        tasks: TaskLimits::default(),
-        task_aborted_status: false,
-        removable: false,
-        saved: None,
-    };
-    let store = Arc::new(FileState::new(folder.join(format!("{number}.json")), naa));
-    let reservations = ReservationConfig { store, ..ReservationConfig::in_memory() };
-    let parameters = Arc::new(lunkeep_target::store::MemoryParameters::default());
-    LunConfig { number: number.into(), unit, disk, reservations, parameters }
-}
-
-fn begin_write(peer: &mut Peer, lun: u8, lba: u32) {
+pub(super) fn begin_write(peer: &mut Peer, lun: u8, lba: u32) {
     let frame = peer.command_frame(lun, &rw10(0x2a, lba, 1), 0xa1, 512).data(vec![0xee; BLOCK]);
     peer.send(&frame);
 }
 
 /// Sends a command with its list as immediate data and does not wait for the answer.
-fn begin_out(peer: &mut Peer, cdb: &[u8], list: &[u8]) {
+pub(super) fn begin_out(peer: &mut Peer, cdb: &[u8], list: &[u8]) {
     let flags = if list.is_empty() { 0x81 } else { 0xa1 };
     let frame = peer.command_frame(0, cdb, flags, u32::try_from(list.len()).unwrap()).data(list);
     peer.send(&frame);
 }
 
-fn begin_basic(peer: &mut Peer, action: u8, kind: u8, key: u64, service_action_key: u64) {
+pub(super) fn begin_basic(peer: &mut Peer, action: u8, kind: u8, key: u64, service_action_key: u64) {
     let (cdb, list) = basic(action, kind, key, service_action_key);
     begin_out(peer, &cdb, &list);
 }
 
-fn response(peer: &mut Peer) -> Frame {
+pub(super) fn response(peer: &mut Peer) -> Frame {
     let frame = peer.expect(opcode::SCSI_RESPONSE);
     peer.exp_stat_sn = frame.word_at(24).wrapping_add(1);
     frame
 }
 
 /// Nothing has come for `peer`, although others had the time to change the reservations of another unit many times over.
-fn assert_unanswered(bench: &Bench, peer: &mut Peer) {
+pub(super) fn assert_unanswered(bench: &Bench, peer: &mut Peer) {
     let mut other = bench.login_to(99, 1);
     for key in 1..=20 {
         assert_eq!(persistent_out(&mut other, 1, 6, 0, 0, key).status, GOOD);
@@ -174,7 +42,7 @@ fn assert_unanswered(bench: &Bench, peer: &mut Peer) {
 }
 
 /// The answer to what `peer` sent comes after `writes` writes have left the medium, and not before.
-fn assert_waits(bench: &Bench, peer: &mut Peer, writes: usize) {
+pub(super) fn assert_waits(bench: &Bench, peer: &mut Peer, writes: usize) {
     assert_unanswered(bench, peer);
     bench.disks[0].open();
     let frame = response(peer);
@@ -182,7 +50,7 @@ fn assert_waits(bench: &Bench, peer: &mut Peer, writes: usize) {
     assert_eq!(bench.disks[0].passed(), writes, "all that was under way has landed before the answer");
 }
 
-fn assert_shut_out(peer: &mut Peer) {
+pub(super) fn assert_shut_out(peer: &mut Peer) {
     let status =
         (0..4).map(|_| peer.write_blocks(0, 9, &[7; BLOCK], BLOCK).status).find(|&s| s != CHECK_CONDITION);
     assert_eq!(status, Some(CONFLICT));
@@ -402,7 +270,7 @@ fn a_cold_reset_that_would_end_the_reservations_of_others_is_refused() {
         two.send(&reset);
         assert_eq!(two.expect(opcode::TASK_MANAGEMENT_RESPONSE).bhs[2], expected);
         drop((one, two));
-        let mut again = Peer::login(bench.portal, TARGET, 1);
+        let mut again = Peer::login(bench.portals[0], TARGET, 1);
         assert!(again.is_ready(0));
         assert_eq!(held(&mut again, 0), Some((1, 1)));
     }

@@ -11,7 +11,7 @@ use lunkeep_common::scsi::Lun;
 use crate::daemon::config::{self, secret};
 use crate::daemon::disk_flag::DiskFlag;
 use crate::daemon::spec::{
-    Access, Announce, Authentication, Credential, LunView, PortalSpec, ServeSpec, TargetSpec,
+    Access, Announce, Authentication, Credential, LunSource, LunView, PortalSpec, ServeSpec, TargetSpec,
     default_portals, parse_listen,
 };
 use crate::engine::config::Settings;
@@ -121,7 +121,8 @@ impl ServeArgs {
         if self.disk.len() > usize::from(Lun::NUMBER_MAX) + 1 {
             return Err(format!("a target has at most {} LUNs", u32::from(Lun::NUMBER_MAX) + 1));
         }
-        let luns: BTreeMap<u16, _> = (0..).zip(self.disk.iter().map(|flag| flag.0.clone())).collect();
+        let images = self.disk.iter().map(|flag| LunSource::Image(flag.0.clone()));
+        let luns: BTreeMap<u16, _> = (0..).zip(images).collect();
         let mut notes = Vec::new();
         let mut users = Vec::new();
         if let (Some(name), Some(path)) = (&self.chap_user, &self.chap_secret_file) {
@@ -163,6 +164,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::daemon::spec::LunSpec;
 
     #[derive(Parser)]
     struct Serve {
@@ -174,12 +176,20 @@ mod tests {
         Serve::try_parse_from(["serve"].into_iter().chain(line.split_whitespace())).map(|serve| serve.args)
     }
 
+    fn image(lun: &LunSource) -> &LunSpec {
+        let LunSource::Image(image) = lun else { panic!("a flag names an image") };
+        image
+    }
+
     #[test]
     fn disks_are_numbered_in_their_order() {
         let spec = args("--disk a.vhdx,size=1G --disk b.img,ro").unwrap().spec().unwrap();
         let [target] = &spec.targets[..] else { panic!("one target") };
-        let luns: Vec<_> =
-            target.luns.iter().map(|(n, lun)| (*n, lun.path.to_str().unwrap(), lun.read_only)).collect();
+        let luns: Vec<_> = target
+            .luns
+            .iter()
+            .map(|(n, lun)| (*n, image(lun).path.to_str().unwrap(), image(lun).read_only))
+            .collect();
         assert_eq!(luns, [(0, "a.vhdx", false), (1, "b.img", true)]);
         assert_eq!((target.name.clone(), target.access.clone()), (None, Access::Everyone));
         assert!(spec.default_portals);

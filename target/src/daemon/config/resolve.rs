@@ -1,6 +1,6 @@
 //! From the tables of the file to a [`ServeSpec`]: names, addresses, references between tables, secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -16,8 +16,8 @@ use super::secret;
 use super::tables::{At, Chap, File, Initiator, Limits, Lun, LunMap, Portal, Reservations, Target};
 use crate::daemon::size;
 use crate::daemon::spec::{
-    Access, Authentication, CreateSpec, Credential, LunSpec, LunView, PortalSpec, ServeSpec, TargetSpec,
-    default_portals, parse_listen,
+    Access, Authentication, CreateSpec, Credential, LunAddress, LunSource, LunSpec, LunView, PortalSpec,
+    ServeSpec, TargetSpec, default_portals, parse_listen,
 };
 use crate::engine::config::{ColdResetPolicy, Settings};
 use crate::image::Allocation;
@@ -84,6 +84,7 @@ impl Resolver<'_> {
             }
             targets.push(spec);
         }
+        self.references(&file.target, &targets);
         let state = match &file.state {
             Some(state) => StateLocation::Folder(self.folder.join(state.get_ref())),
             None => StateLocation::BesideImage,
@@ -207,9 +208,9 @@ impl Resolver<'_> {
         }
         let mut luns = BTreeMap::new();
         for (place, lun) in table.lun.iter().enumerate() {
-            let (number, at) = match &lun.number {
+            let (number, at) = match &lun.get_ref().number {
                 Some(number) => (*number.get_ref(), number.span()),
-                None => (u16::try_from(place).unwrap_or(u16::MAX), lun.path.span()),
+                None => (u16::try_from(place).unwrap_or(u16::MAX), place_of(lun)),
             };
             if number > WireLun::NUMBER_MAX {
                 self.problem(
@@ -218,8 +219,8 @@ impl Resolver<'_> {
                     format!("LUN numbers go from 0 to {}", WireLun::NUMBER_MAX),
                 );
             }
-            let spec = self.lun(lun);
-            if luns.insert(number, spec).is_some() {
+            let Some(source) = self.lun(lun) else { continue };
+            if luns.insert(number, source).is_some() {
                 self.problem(
                     at,
                     format!("LUN {number} is there twice"),
@@ -232,9 +233,90 @@ impl Resolver<'_> {
         TargetSpec { name, alias, luns, authentication, access }
     }
 
-    fn lun(&mut self, table: &Lun) -> LunSpec {
-        if table.path.get_ref().is_empty() {
-            self.problem(table.path.span(), "the path is empty", "write the path of the image");
+    fn lun(&mut self, table: &At<Lun>) -> Option<LunSource> {
+        match (&table.get_ref().path, &table.get_ref().same_as) {
+            (Some(path), None) => Some(LunSource::Image(self.image(table.get_ref(), path))),
+            (None, Some(same_as)) => {
+                self.refuse_shape(table.get_ref());
+                let address = self.parsed::<LunAddress>(same_as)?;
+                Some(LunSource::SameAs(address))
+            }
+            (Some(_), Some(same_as)) => {
+                self.problem(
+                    same_as.span(),
+                    "`path` and `same_as` are both there",
+                    "remove one: a LUN is an image of its own, or the logical unit of another target",
+                );
+                None
+            }
+            (None, None) => {
+                self.problem(
+                    table.span(),
+                    "key `path` is missing in [target.lun]",
+                    "add a line `path = ...`, or `same_as = \"TARGET/NUMBER\"` to export the LUN of another target",
+                );
+                None
+            }
+        }
+    }
+
+    /// What says how an image is made or served has no place where a logical unit is that of another target.
+    fn refuse_shape(&mut self, table: &Lun) {
+        let keys = [
+            table.format.as_ref().map(|key| key.span()),
+            table.size.as_ref().map(|key| key.span()),
+            table.fixed.as_ref().map(|key| key.span()),
+            table.block_size.as_ref().map(|key| key.span()),
+            table.read_only.as_ref().map(|key| key.span()),
+            table.removable.as_ref().map(|key| key.span()),
+            table.serial.as_ref().map(|key| key.span()),
+        ];
+        for at in keys.into_iter().flatten() {
+            self.problem(
+                at,
+                "only `number` goes together with `same_as`",
+                "it is one logical unit: say this where its `path` is",
+            );
+        }
+    }
+
+    /// Every `same_as` must name an image of another target, and each only once in a target.
+    fn references(&mut self, tables: &[Target], targets: &[TargetSpec]) {
+        for (table, target) in tables.iter().zip(targets) {
+            let mut named: Vec<LunAddress> = Vec::new();
+            for same_as in table.lun.iter().filter_map(|lun| lun.get_ref().same_as.as_ref()) {
+                let Ok(address) = same_as.get_ref().parse::<LunAddress>() else { continue };
+                let other = targets.iter().find(|other| other.name.as_ref() == Some(&address.target));
+                let (message, help) = match other.map(|other| (other, other.luns.get(&address.number))) {
+                    None => (format!("there is no target {}", address.target), "write TARGET/NUMBER"),
+                    Some((other, _)) if other.name == target.name => (
+                        "this is a LUN of the same target".into(),
+                        "an initiator would take it for two disks: remove it",
+                    ),
+                    Some((_, None)) => {
+                        (format!("target {} has no LUN {}", address.target, address.number), "")
+                    }
+                    Some((_, Some(LunSource::SameAs(origin)))) => (
+                        format!("LUN {address} is itself the same as {origin}"),
+                        "name the LUN that has a `path`",
+                    ),
+                    Some(_) if named.contains(&address) => (
+                        format!("this target exports {address} twice"),
+                        "an initiator would take it for two disks: remove one",
+                    ),
+                    Some(_) => {
+                        named.push(address);
+                        continue;
+                    }
+                };
+                self.problem(same_as.span(), message, help);
+            }
+        }
+    }
+
+    fn image(&mut self, table: &Lun, path: &At<String>) -> LunSpec {
+        if path.get_ref().is_empty() {
+            self.problem(path.span(), "the path is empty", "write the path of the image");
         }
         let size = table.size.as_ref().and_then(|size| self.keep(size.span(), size::parse(size.get_ref())));
         let block = table.block_size.as_ref();
@@ -248,20 +330,20 @@ impl Resolver<'_> {
                 "add `size`, or remove this key",
             );
         }
-        let fixed = table.fixed.as_ref().is_some_and(|fixed| *fixed.get_ref());
-        let allocation = if fixed { Allocation::Fixed } else { Allocation::Dynamic };
+        let is = |key: &Option<At<bool>>| key.as_ref().is_some_and(|key| *key.get_ref());
+        let allocation = if is(&table.fixed) { Allocation::Fixed } else { Allocation::Dynamic };
         LunSpec {
-            path: self.folder.join(table.path.get_ref()),
+            path: self.folder.join(path.get_ref()),
             format: table.format.as_ref().and_then(|format| self.parsed(format)),
             create: size.map(|size| CreateSpec { size, allocation }),
             logical_block: block.map(|block| *block.get_ref()),
-            read_only: table.read_only,
-            removable: table.removable,
+            read_only: is(&table.read_only),
+            removable: is(&table.removable),
             serial: table.serial.as_ref().and_then(|serial| self.parsed(serial)),
         }
     }
 
-    fn access(&mut self, tables: &[Initiator], luns: &BTreeMap<u16, LunSpec>) -> Access {
+    fn access(&mut self, tables: &[Initiator], luns: &BTreeMap<u16, LunSource>) -> Access {
         if tables.is_empty() {
             return Access::Everyone;
         }
@@ -280,13 +362,21 @@ impl Resolver<'_> {
         Access::Only(allowed)
     }
 
-    fn view(&mut self, map: &At<LunMap>, luns: &BTreeMap<u16, LunSpec>) -> LunView {
+    fn view(&mut self, map: &At<LunMap>, luns: &BTreeMap<u16, LunSource>) -> LunView {
         let numbers = &map.get_ref().0;
         let help = "name LUNs of this target; leave `luns` out to show all";
         if numbers.is_empty() {
             self.problem(map.span(), "this initiator would see no LUN", help);
         }
+        let mut shown = BTreeSet::new();
         for (seen, lun) in numbers {
+            if !shown.insert(lun) {
+                self.problem(
+                    map.span(),
+                    format!("LUN {lun} is shown under two numbers"),
+                    "an initiator would take it for two disks: remove one",
+                );
+            }
             if !luns.contains_key(lun) {
                 self.problem(map.span(), format!("this target has no LUN {lun}"), help);
             }
@@ -356,4 +446,10 @@ impl Resolver<'_> {
         };
         Some(Credential { name: name.clone(), secret: secret? })
     }
+}
+
+/// Where the table of a LUN is, for problems with the LUN as a whole.
+fn place_of(lun: &At<Lun>) -> Range<usize> {
+    let named = lun.get_ref().path.as_ref().or(lun.get_ref().same_as.as_ref());
+    named.map_or_else(|| lun.span(), At::span)
 }

@@ -31,7 +31,18 @@ pub const KEYS: [(&str, &[&str]); 10] = [
     ("target", &["name", "alias", "lun", "chap", "mutual_chap", "initiator"]),
     (
         "target.lun",
-        &["number", "path", "format", "size", "fixed", "block_size", "read_only", "removable", "serial"],
+        &[
+            "number",
+            "path",
+            "same_as",
+            "format",
+            "size",
+            "fixed",
+            "block_size",
+            "read_only",
+            "removable",
+            "serial",
+        ],
     ),
     ("target.initiator", &["name", "luns"]),
     ("target.chap", &["user", "secret_file", "secret_env"]),
@@ -124,7 +135,7 @@ pub struct Target {
     pub alias: Option<At<String>>,
     /// Logical units.
     #[serde(default)]
-    pub lun: Vec<Lun>,
+    pub lun: Vec<At<Lun>>,
     /// Users.
     #[serde(default)]
     pub chap: Vec<At<Chap>>,
@@ -142,7 +153,9 @@ pub struct Lun {
     /// Its number; without it its place among the target's LUNs.
     pub number: Option<At<u16>>,
     /// The image.
-    pub path: At<String>,
+    pub path: Option<At<String>>,
+    /// `TARGET/NUMBER` of the LUN whose logical unit this is, in place of an image.
+    pub same_as: Option<At<String>>,
     /// `raw`, `vhd` or `vhdx`.
     pub format: Option<At<String>>,
     /// Size of an image that is to be created when missing.
@@ -152,11 +165,9 @@ pub struct Lun {
     /// Logical block size.
     pub block_size: Option<At<u32>>,
     /// Refuse writes.
-    #[serde(default)]
-    pub read_only: bool,
+    pub read_only: Option<At<bool>>,
     /// The medium can be ejected and loaded.
-    #[serde(default)]
-    pub removable: bool,
+    pub removable: Option<At<bool>>,
     /// Serial number in place of the kept one.
     pub serial: Option<At<String>>,
 }

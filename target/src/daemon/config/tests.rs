@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::daemon::spec::{Access, Authentication, LunView};
+use crate::daemon::spec::{Access, Authentication, LunSource, LunSpec, LunView};
 use crate::image::{Allocation, Format};
 use crate::store::StateLocation;
 
@@ -44,6 +44,11 @@ fn every_bad_file_is_refused_with_its_message() {
     }
 }
 
+fn image(lun: &LunSource) -> &LunSpec {
+    let LunSource::Image(image) = lun else { panic!("not an image") };
+    image
+}
+
 #[test]
 fn every_key_of_the_full_file_arrives() {
     let path = fixtures("good").into_iter().find(|path| path.ends_with("full.toml")).unwrap();
@@ -79,7 +84,7 @@ fn every_key_of_the_full_file_arrives() {
     assert_eq!(cluster.name.as_ref().unwrap().as_str(), "iqn.2026-11.org.example:cluster");
     assert_eq!(cluster.alias.as_deref(), Some("Cluster disks"));
     assert_eq!(cluster.luns.keys().copied().collect::<Vec<_>>(), [0, 5]);
-    let quorum = &cluster.luns[&0];
+    let quorum = image(&cluster.luns[&0]);
     assert_eq!(quorum.path, folder.join("quorum.vhdx"));
     let create = quorum.create.unwrap();
     assert_eq!(
@@ -88,7 +93,7 @@ fn every_key_of_the_full_file_arrives() {
     );
     assert!(!settings.force_aptpl);
     assert_eq!(settings.cold_reset, crate::engine::config::ColdResetPolicy::Nobody);
-    let data = &cluster.luns[&5];
+    let data = image(&cluster.luns[&5]);
     assert_eq!(data.path, Path::new("/srv/images/data.img"));
     assert_eq!((data.format, data.read_only, data.create), (Some(Format::Raw), true, None));
     assert_eq!(data.serial.as_ref().unwrap().as_str(), "DATA-0005");
@@ -102,9 +107,11 @@ fn every_key_of_the_full_file_arrives() {
     let views: Vec<_> = allowed.values().cloned().collect();
     assert_eq!(views, [LunView::All, LunView::Map([(0, 0)].into()), LunView::Map([(0, 5), (1, 0)].into())]);
 
+    let LunSource::SameAs(quorum) = &open.luns[&7] else { panic!("the quorum disk") };
+    assert_eq!(quorum.to_string(), "iqn.2026-11.org.example:cluster/0");
     assert_eq!(open.access, Access::Everyone);
     assert_eq!(open.authentication, Authentication::None);
-    assert_eq!(open.luns[&0].create.unwrap().allocation, Allocation::Dynamic);
+    assert_eq!(image(&open.luns[&0]).create.unwrap().allocation, Allocation::Dynamic);
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn spec(folder: &Path, targets: &[(Option<&str>, &[&str])]) -> ServeSpec {
             .zip(0..)
             .map(|(disk, number)| {
                 let lun = format!("{}/{disk}", folder.display()).parse::<DiskFlag>().unwrap().0;
-                (number, lun)
+                (number, LunSource::Image(lun))
             })
             .collect(),
         authentication: Authentication::None,
@@ -70,6 +70,60 @@ fn one_image_is_one_lun_also_under_another_name() {
     std::os::unix::fs::symlink("a.raw", folder.path().join("b.raw")).unwrap();
     let error = error(&spec(folder.path(), &[(None, &["a.raw", "b.raw"])]));
     assert!(error.contains("b.raw is given twice, as LUN 0 and as LUN 1"), "{error}");
+}
+
+const A: &str = "iqn.2026-11.org.example:a";
+const B: &str = "iqn.2026-11.org.example:b";
+
+fn with_same(mut spec: ServeSpec, named: &str) -> ServeSpec {
+    spec.targets[0].luns.insert(3, LunSource::SameAs(named.parse().unwrap()));
+    spec
+}
+
+#[test]
+fn a_lun_of_two_targets_is_opened_and_closed_once_whichever_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = [(Some(B), &["b.raw,size=1M"][..]), (Some(A), &["a.raw,size=1M"][..])];
+    let spec = with_same(spec(folder.path(), &own), "iqn.2026-11.org.example:a/0");
+    check(&spec).unwrap();
+    let prepared = Prepared::open(&spec).unwrap();
+    let [b, a] = &prepared.targets[..] else { panic!("two targets") };
+    assert!(Arc::ptr_eq(&b.luns[&3], &a.luns[&0]));
+    assert!(!Arc::ptr_eq(&b.luns[&0], &a.luns[&0]));
+    let numbers: Vec<_> = prepared.port_numbers.iter().map(|(port, n)| (port.name.as_str(), n)).collect();
+    assert_eq!(numbers, [(A, 1), (B, 2)]);
+    // A LUN remembers the ports that lead to it and no others.
+    assert_eq!(b.luns[&0].folder.port_numbers().unwrap().iter().map(|(_, n)| n).collect::<Vec<_>>(), [2]);
+    assert_eq!(a.luns[&0].folder.port_numbers().unwrap(), prepared.port_numbers);
+    assert!(prepared.close().is_empty());
+}
+
+#[test]
+fn a_lun_that_is_to_be_the_same_as_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = [(Some(A), &["a.raw,size=1M"][..]), (Some(B), &["b.raw,size=1M"][..])];
+    drop(Prepared::open(&spec(folder.path(), &own)).unwrap());
+    for named in ["iqn.2026-11.org.example:a/0", "iqn.2026-11.org.example:b/1", "iqn.2026-11.org.example:c/0"]
+    {
+        let error = error(&with_same(spec(folder.path(), &own), named));
+        assert!(error.contains("LUN 3 of iqn.2026-11.org.example:a") && error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn images_of_different_servers_come_together_with_different_port_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = ((Some(A), &["a.raw,size=1M"][..]), (Some(B), &["b.raw,size=1M"][..]));
+    for alone in [a, b] {
+        let prepared = Prepared::open(&spec(folder.path(), &[alone])).unwrap();
+        assert_eq!(prepared.port_numbers.iter().map(|(_, n)| n).collect::<Vec<_>>(), [1]);
+    }
+    let together = || Prepared::open(&spec(folder.path(), &[a, b])).unwrap().port_numbers;
+    let numbers = together();
+    let mut found: Vec<_> = numbers.iter().map(|(_, n)| n).collect();
+    found.sort_unstable();
+    assert_eq!(found, [1, 2]);
+    assert_eq!(together(), numbers, "and keep them");
 }
 
 #[test]

@@ -256,11 +256,10 @@ fn register_and_move(
     if !record.holds(nexus) || reservation.kind.is_all_registrants() {
         return Err(Refusal::Conflict);
     }
-    // Relative target ports count within the device that was asked.
     let port = world
         .ports
         .iter()
-        .find(|port| port.relative == list.relative_target_port && port.target.name == nexus.target.name)
+        .find(|port| port.relative == list.relative_target_port)
         .ok_or(Sense::invalid_field_in_parameter_list(18, None))?;
     let TransportId::Port(initiator) = &list.transport_id else {
         return Err(Sense::invalid_field_in_parameter_list(24, None).into());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lunkeep_common::name::TargetPort;
 use lunkeep_common::scsi::persistent::{Key, ReservationType};
 
 use super::super::nexus::Nexus;
@@ -93,6 +94,24 @@ impl Record {
     /// Every registered nexus but this one.
     pub(super) fn others<'a>(&'a self, nexus: &'a Nexus) -> impl Iterator<Item = &'a Nexus> {
         self.registrations.keys().filter(move |other| *other != nexus)
+    }
+
+    /// The same record where target ports have these relative target port identifiers. A port without one keeps what it has.
+    #[must_use]
+    pub fn with_port_numbers(&self, number_of: impl Fn(&TargetPort) -> Option<u16>) -> Self {
+        let renumbered = |nexus: &Nexus| {
+            let relative_target_port = number_of(&nexus.target).unwrap_or(nexus.relative_target_port);
+            Nexus { relative_target_port, ..nexus.clone() }
+        };
+        let registrations = self.registrations.iter().map(|(nexus, kept)| (renumbered(nexus), *kept));
+        let reservation = self.reservation.as_ref().map(|Reservation { kind, holder }| {
+            let holder = match holder {
+                Holder::One(nexus) => Holder::One(renumbered(nexus)),
+                Holder::AllRegistrants => Holder::AllRegistrants,
+            };
+            Reservation { kind: *kind, holder }
+        });
+        Self { registrations: registrations.collect(), reservation, ..self.clone() }
     }
 
     /// What is kept through a loss of power.

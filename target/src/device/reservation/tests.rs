@@ -4,7 +4,9 @@ mod matrix;
 mod model;
 
 use lunkeep_common::name::{InitiatorPort, Isid, PortalGroupTag, TargetPort};
-use lunkeep_common::scsi::persistent::{BasicList, Key, OutAction, RegisterAndMoveList, TransportId};
+use lunkeep_common::scsi::persistent::{
+    BasicList, Key, OutAction, RegisterAndMoveList, ReservationType, TransportId,
+};
 
 use super::super::nexus::{ExportPort, Nexus};
 use super::*;
@@ -48,4 +50,25 @@ fn move_to(to: u8, key: u64, service_action_key: u64, unregister: bool) -> PrOut
         transport_id: TransportId::Port(initiator(to)),
     };
     PrOut { action: OutAction::RegisterAndMove, scope: 0, kind: 0, parameters: Parameters::Move(list) }
+}
+
+#[test]
+fn a_record_takes_over_other_port_numbers_and_keeps_all_else() {
+    let record = |number: u16, holder: Holder| {
+        let mut record = Record { generation: 9, activate_persist: true, ..Record::default() };
+        for (node, group) in [(0, 1), (0, 2), (1, 2)] {
+            let relative_target_port = if group == 2 { number } else { 1 };
+            let nexus = Nexus { relative_target_port, ..nexus_on(node, group) };
+            record
+                .registrations
+                .insert(nexus, Registration { key: Key(node.into()), all_target_ports: true });
+        }
+        record.reservation = Some(Reservation { kind: ReservationType::WriteExclusive, holder });
+        record
+    };
+    let on = |number| Holder::One(Nexus { relative_target_port: number, ..nexus_on(1, 2) });
+    let renumber = |port: &TargetPort| (*port == target(2)).then_some(70);
+    assert_eq!(record(2, on(2)).with_port_numbers(renumber), record(70, on(70)));
+    let all = |number| record(number, Holder::AllRegistrants);
+    assert_eq!(all(2).with_port_numbers(renumber), all(70));
 }
