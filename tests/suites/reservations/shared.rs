@@ -61,6 +61,14 @@ fn all_target_ports_are_those_of_every_target_and_each_has_a_number_of_its_own()
 }
 
 #[test]
+fn additional_length_of_read_keys_is_not_cut_with_the_data() {
+    let (_bench, [mut a, ..]) = four();
+    assert_eq!(register(&mut a, 0, 5, 4).status, GOOD);
+    let cut = a.command_in(0, &[0x5e, 0, 0, 0, 0, 0, 0, 0, 16, 0], 16).data;
+    assert_eq!((cut.len(), &cut[4..8]), (16, &[0, 0, 0, 32][..]));
+}
+
+#[test]
 fn each_path_says_which_port_it_is() {
     let (_bench, peers) = four();
     for (mut peer, (port, lun)) in peers.into_iter().zip(PORTS.into_iter().zip([0, 0, 1, 1])) {
