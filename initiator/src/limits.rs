@@ -31,3 +31,6 @@ pub const CHUNK_LEN: u32 = 1024 * 1024;
 
 /// READs or WRITEs that `read` and `write` keep under way.
 pub const PIPELINE_DEPTH: usize = 8;
+
+/// Sessions of one `bench`: as many as a target of a large cluster has, well within the usual limit of 1024 open files.
+pub const BENCH_SESSIONS_MAX: u16 = 1000;

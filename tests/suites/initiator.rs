@@ -5,4 +5,5 @@ mod initiator {
     mod commands;
     mod faults;
     mod library;
+    mod load;
 }

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::output;
 use super::url::Url;
 use crate::engine::state::{Slot, StateFolder};
-use crate::engine::{Config, Initiator, LunHandle, chap};
+use crate::engine::{Config, Identity, Initiator, LunHandle, chap};
 use crate::session::Timing;
 
 /// Arguments of every command.
@@ -93,12 +93,25 @@ impl ConnectionArguments {
             identity.name = name.clone();
         }
         let name = identity.name.clone();
+        let initiator = self.initiator(identity, user, password, false)?;
+        Ok(Node { initiator, slot, name })
+    }
+
+    /// An initiator of any identity; `digests` demands both.
+    pub(super) fn initiator(
+        &self,
+        identity: Identity,
+        user: Option<&str>,
+        password: Option<&str>,
+        digests: bool,
+    ) -> Result<Initiator, Failure> {
         let mut config = Config::new(identity).map_err(invalid)?;
-        config.offer = self.offer()?;
+        config.offer =
+            if digests { offer_with(DigestPolicy::Require, DigestPolicy::Require) } else { self.offer() }?;
         config.authentication = self.authentication(user, password)?;
         config.login_limit = Duration::from_secs(self.timeout);
         config.timing = Timing { command: Duration::from_secs(self.timeout), ..Timing::default() };
-        Ok(Node { initiator: Initiator::new(config), slot, name })
+        Ok(Initiator::new(config))
     }
 
     /// Logs in to the target of a URL.
@@ -110,12 +123,7 @@ impl ConnectionArguments {
 
     /// What is offered in the negotiation.
     pub(super) fn offer(&self) -> Result<ValidOffer, Failure> {
-        let offer = Offer {
-            header_digest: self.header_digest.policy(),
-            data_digest: self.data_digest.policy(),
-            ..Offer::initiator()
-        };
-        offer.validate().map_err(invalid)
+        offer_with(self.header_digest.policy(), self.data_digest.policy())
     }
 
     /// The initiator name of this call.
@@ -174,6 +182,10 @@ impl ConnectionArguments {
         }
         Ok(chap(ChapCredentials { name: name.to_owned(), secret: ours }, mutual))
     }
+}
+
+fn offer_with(header_digest: DigestPolicy, data_digest: DigestPolicy) -> Result<ValidOffer, Failure> {
+    Offer { header_digest, data_digest, ..Offer::initiator() }.validate().map_err(invalid)
 }
 
 fn invalid(error: OfferError) -> Failure {

@@ -3,6 +3,7 @@
 //! Each command is a module with its arguments and a `run`. What a command prints is made in `output`; how it ends is a
 //! [`Failure`] with one of the documented exit codes.
 
+mod bench;
 mod conformance;
 mod connection;
 mod discover;
@@ -60,6 +61,8 @@ enum Command {
     Read(read::Arguments),
     /// Write a file to a LUN, and flush the LUN's cache.
     Write(write::Arguments),
+    /// Put load on a LUN and measure it.
+    Bench(bench::Arguments),
 }
 
 /// Runs `lunkeep-initiator` with the process's arguments. A wrong command line ends with [`Exit::Usage`].
@@ -89,7 +92,12 @@ fn start_log() {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut builder = match command {
+        // Its sessions never wait for each other, so a second thread would only add switches.
+        Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .worker_threads(2)
         .enable_all()
         .build()
@@ -102,6 +110,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Pr(arguments) => pr::run(&arguments).await,
             Command::Read(arguments) => read::run(&arguments).await,
             Command::Write(arguments) => write::run(&arguments).await,
+            Command::Bench(arguments) => bench::run(&arguments).await,
         }
     })
 }

@@ -18,6 +18,8 @@ pub(super) struct Unit {
     pub(super) len: u64,
     /// Blocks of one command.
     pub(super) chunk: u32,
+    /// The most blocks that the LUN takes in one command.
+    pub(super) longest: u32,
 }
 
 /// Waits until the unit is ready and asks for its size and limits.
@@ -33,8 +35,8 @@ pub(super) async fn prepare(lun: &LunHandle) -> Result<Unit, Failure> {
         Err(error) => return Err(error.into()),
     };
     let usual = (CHUNK_LEN / capacity.block_len).max(1);
-    let chunk = if limit == 0 { usual } else { usual.min(limit) };
-    Ok(Unit { block_len: capacity.block_len, len, chunk })
+    let longest = if limit == 0 { u32::MAX } else { limit };
+    Ok(Unit { block_len: capacity.block_len, len, chunk: usual.min(longest), longest })
 }
 
 /// Commands under way, in the order in which they were begun.

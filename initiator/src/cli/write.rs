@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn only_whole_blocks_within_the_lun_are_written() {
-        let unit = Unit { block_len: 512, len: 4096, chunk: 8 };
+        let unit = Unit { block_len: 512, len: 4096, chunk: 8, longest: 8 };
         let refused = |at, len| check("in", unit, at, len).err().map(|failure| failure.message);
         assert_eq!(refused(0, 4096), None);
         assert_eq!(refused(4096, 0), None);

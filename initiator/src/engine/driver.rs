@@ -1,20 +1,16 @@
 //! The task that drives one session.
 
 use std::collections::HashMap;
-use std::future;
 
 use lunkeep_common::pdu::task_management::{TaskManagementFunction, TaskManagementResult};
 use lunkeep_common::scsi::Lun;
 use lunkeep_common::text::{Pairs, TargetAddress};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
+use super::direct::{Direct, now};
 use super::error::{Error, LostCause};
-use super::login::CID;
-use super::wire::{Receiver, Sender};
 use crate::commands::{Completion, Request};
-use crate::limits::OUTPUT_LEN_MAX;
 use crate::session::{Event, FullFeature, SessionError, SubmitError, TaskFailure, TextFailure, Ticket};
 
 /// What a handle wants.
@@ -36,10 +32,7 @@ enum Waiting {
 }
 
 pub(super) struct Driver {
-    pub(super) portal: TargetAddress,
-    pub(super) machine: FullFeature,
-    pub(super) receiver: Receiver,
-    pub(super) sender: Sender,
+    pub(super) direct: Direct,
     pub(super) asks: mpsc::Receiver<Ask>,
     /// Set when the session is over, before waiting requests are let go.
     pub(super) end: watch::Sender<Option<Error>>,
@@ -53,55 +46,32 @@ impl Driver {
             Ok(()) => LostCause::Session(SessionError::LoggedOut),
             Err(cause) => cause,
         };
-        debug!(portal = %self.portal, %cause, "the session is over");
-        self.end.send_replace(Some(Error::Lost { portal: self.portal, cause }));
+        let portal = self.direct.portal;
+        debug!(%portal, %cause, "the session is over");
+        self.end.send_replace(Some(Error::Lost { portal, cause }));
     }
 
     async fn drive(&mut self, waiting: &mut HashMap<Ticket, Waiting>) -> Result<(), LostCause> {
-        let mut logged_out = false;
         let mut handles = true;
         loop {
-            while let Some(pdu) = self.receiver.take()? {
-                self.machine.handle_pdu(CID, pdu, now())?;
+            while let Some(event) = self.direct.poll_event() {
+                if event == Event::LoggedOut {
+                    return Ok(());
+                }
+                answer(waiting, event, &self.direct.portal);
             }
-            while let Some(event) = self.machine.poll_event() {
-                logged_out |= event == Event::LoggedOut;
-                answer(waiting, event, &self.portal);
-            }
-            if logged_out {
-                return Ok(());
-            }
-            while self.sender.len() < OUTPUT_LEN_MAX
-                && let Some(pdu) = self.machine.poll_pdu(CID)
-            {
-                self.sender.push(&pdu)?;
-            }
-            let time = self.machine.poll_time().map(Instant::from_std);
-            let listens = handles && self.machine.has_room();
+            let listens = handles && self.direct.machine.has_room();
             tokio::select! {
-                filled = self.receiver.fill() => filled?,
-                written = self.sender.write(), if self.sender.len() > 0 => written?,
+                step = self.direct.step() => step?,
                 ask = self.asks.recv(), if listens => match ask {
-                    Some(ask) => take(&mut self.machine, waiting, ask),
+                    Some(ask) => take(&mut self.direct.machine, waiting, ask),
                     None => {
                         handles = false;
-                        self.machine.logout(now());
+                        self.direct.logout();
                     }
                 },
-                () = sleep(time) => self.machine.handle_time(now())?,
             }
         }
-    }
-}
-
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
-}
-
-async fn sleep(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => future::pending().await,
     }
 }
 

@@ -7,10 +7,11 @@ use lunkeep_common::text::{Key, Pairs, TargetAddress};
 use tokio::sync::{mpsc, watch};
 
 use super::config::Config;
+use super::direct::Direct;
 use super::driver::Driver;
 use super::error::Error;
 use super::handle::{Session, SessionInfo};
-use super::login::{CID, log_in};
+use super::login::{CID, LoggedIn, log_in};
 use crate::limits::TASKS_MAX;
 use crate::session::FullFeature;
 
@@ -49,33 +50,40 @@ impl Initiator {
         self.open(portal, InitiatorSession::Normal { target: target.clone() }).await
     }
 
+    /// Logs in to a target for a caller that drives the session itself.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn login_direct(&self, portal: &TargetAddress, target: &IscsiName) -> Result<Direct, Error> {
+        let kind = InitiatorSession::Normal { target: target.clone() };
+        Ok(self.direct(log_in(&self.config, portal, &kind).await?))
+    }
+
+    fn direct(&self, logged_in: LoggedIn) -> Direct {
+        let LoggedIn { portal, established, receiver, sender } = logged_in;
+        let machine = FullFeature::new(&established, CID, self.config.timing, super::direct::now());
+        Direct { portal, machine, receiver, sender }
+    }
+
     async fn open(&self, portal: &TargetAddress, kind: InitiatorSession) -> Result<Session, Error> {
         let logged_in = log_in(&self.config, portal, &kind).await?;
-        let login = &logged_in.established;
-        let machine =
-            FullFeature::new(login, CID, self.config.timing, tokio::time::Instant::now().into_std());
+        let login = logged_in.established.clone();
+        let direct = self.direct(logged_in);
         let info = SessionInfo {
-            portal: logged_in.portal.clone(),
+            portal: direct.portal.clone(),
             target: match kind {
                 InitiatorSession::Normal { target } => Some(target),
                 InitiatorSession::Discovery => None,
             },
-            alias: login.target_alias.clone(),
+            alias: login.target_alias,
             portal_group: login.portal_group,
             tsih: login.tsih,
-            parameters: machine.parameters().clone(),
-            connection: login.connection.clone(),
+            parameters: direct.machine.parameters().clone(),
+            connection: login.connection,
         };
         let (ask, asks) = mpsc::channel(TASKS_MAX);
         let (end, ended) = watch::channel(None);
-        let driver = Driver {
-            portal: logged_in.portal,
-            machine,
-            receiver: logged_in.receiver,
-            sender: logged_in.sender,
-            asks,
-            end,
-        };
+        let driver = Driver { direct, asks, end };
         tokio::spawn(driver.run());
         Ok(Session::new(ask, ended, info))
     }

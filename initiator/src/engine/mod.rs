@@ -13,6 +13,7 @@
 
 mod config;
 mod dial;
+mod direct;
 mod driver;
 mod error;
 mod handle;
@@ -22,6 +23,7 @@ pub mod state;
 mod wire;
 
 pub use config::{CHAP_ALGORITHMS, Config, Identity, chap};
+pub use direct::Direct;
 pub use error::{Error, LostCause};
 pub use handle::{LunHandle, Session, SessionInfo};
 pub use initiator::Initiator;
