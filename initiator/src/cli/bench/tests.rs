@@ -1,3 +1,5 @@
+//! The checks of the command line, the plan of a load, and its tally.
+
 use std::collections::BTreeSet;
 
 use clap::Parser;
