@@ -275,3 +275,27 @@ fn a_cold_reset_that_would_end_the_reservations_of_others_is_refused() {
         assert_eq!(held(&mut again, 0), Some((1, 1)));
     }
 }
+
+#[test]
+fn behind_a_fence_that_many_stalled_writes_hold_up_keys_are_read_and_a_third_node_registers_when_it_fails() {
+    for action in [3, 4, 5] {
+        let bench = Bench::with(|settings| settings.drain_timeout = Duration::from_millis(300));
+        let (mut one, mut two) = bench.registered();
+        let mut third = bench.login(3);
+        assert_eq!(persistent_out(&mut one, 0, 1, 5, 1, 0).status, GOOD);
+        for lba in 0..16 {
+            begin_write(&mut one, 0, lba);
+        }
+        bench.disks[0].await_writes(2);
+        // A CLEAR shuts nobody out, and waits for nothing.
+        begin_basic(&mut two, action, 5, 2, 1);
+        begin_basic(&mut third, 0, 0, 0, 3);
+        let mut reader = bench.login(4);
+        assert_eq!(persistent_in(&mut reader, 0, 0).status, GOOD);
+        let (fence, register) = (response(&mut two).bhs[3], response(&mut third).bhs[3]);
+        assert_eq!(bench.disks[0].passed(), 0, "all this while the medium stands still");
+        assert_eq!((fence, register), (if action == 3 { GOOD } else { CHECK_CONDITION }, GOOD));
+        let (expected, holder) = if action == 3 { (vec![3], None) } else { (vec![1, 2, 3], Some((5, 1))) };
+        assert_eq!((keys(&mut reader, 0), held(&mut reader, 0)), (expected, holder));
+    }
+}
