@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunkeep_common::login::TaskReporting;
 use lunkeep_common::login::offer::Offer;
 use lunkeep_common::login::target_side::Authentication;
 use lunkeep_common::name::{IscsiName, PortalGroupTag};
@@ -157,6 +158,9 @@ pub struct Settings {
     pub cold_reset: ColdResetPolicy,
 }
 
+/// Every way of task reporting; which one holds is the initiator's choice, and RFC3720 when it says nothing.
+const TASK_REPORTING: [TaskReporting; 3] = TaskReporting::ALL;
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -167,7 +171,7 @@ impl Default for Settings {
                 ping_timeout: Duration::from_secs(15),
                 recovery_interval: Duration::from_secs(2),
             },
-            offer: Offer::target(),
+            offer: Offer { task_reporting: &TASK_REPORTING, ..Offer::target() },
             sessions_max: 1024,
             logins_max: LOGINS_MAX,
             login_timeout: Duration::from_secs(15),

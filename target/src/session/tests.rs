@@ -22,6 +22,8 @@ use lunkeep_common::text::address::{DiscoveredTarget, TargetAddress};
 
 use super::*;
 
+mod recovery;
+
 const CID: Cid = Cid(1);
 const FIRST_CMD_SN: u32 = 0xffff_fffe;
 

@@ -271,7 +271,7 @@ impl Session {
             self.consume_stat_sn(cid)?
         } else {
             self.requeue(cid, Item::Answer(handle));
-            Numbers { stat_sn: StatSn(0), ..self.numbers(cid)? }
+            self.numbers(cid)?
         };
         Some(data_in(piece, itt, lun, status, &numbers))
     }
@@ -399,7 +399,7 @@ fn data_in(
         lun: piece.acknowledge.map_or_else(Lun::default, |_| lun),
         itt,
         ttt: piece.acknowledge.unwrap_or(TargetTransferTag::RESERVED),
-        stat_sn: numbers.stat_sn,
+        stat_sn: status.map_or(StatSn(0), |_| numbers.stat_sn),
         exp_cmd_sn: numbers.exp_cmd_sn,
         max_cmd_sn: numbers.max_cmd_sn,
         data_sn: piece.data_sn,

@@ -121,6 +121,12 @@ impl Resolver<'_> {
                 None => {}
             }
         }
+        if let Some(connections) = self.within(table.max_connections.as_ref(), 1..=64) {
+            settings.offer.max_connections = u16::try_from(connections).unwrap_or(1);
+        }
+        if let Some(level) = self.within(table.error_recovery_level.as_ref(), 0..=2) {
+            settings.offer.error_recovery_level = u8::try_from(level).unwrap_or(0);
+        }
         let times = [
             (&table.login_timeout, &mut settings.login_timeout),
             (&table.ping_interval, &mut settings.session.ping_interval),

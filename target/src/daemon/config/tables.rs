@@ -21,6 +21,8 @@ pub const KEYS: [(&str, &[&str]); 10] = [
             "sessions",
             "queue_depth",
             "session_memory",
+            "max_connections",
+            "error_recovery_level",
             "login_timeout",
             "ping_interval",
             "ping_timeout",
@@ -105,6 +107,10 @@ pub struct Limits {
     pub queue_depth: Option<At<u32>>,
     /// Bytes of data held for one session.
     pub session_memory: Option<At<String>>,
+    /// MaxConnections that is offered.
+    pub max_connections: Option<At<u32>>,
+    /// ErrorRecoveryLevel that is offered.
+    pub error_recovery_level: Option<At<u32>>,
     /// For a login to finish.
     pub login_timeout: Option<At<u32>>,
     /// Quiet time before a NOP-In.
