@@ -66,14 +66,19 @@ impl Tgt {
 
     /// Allows header and data digests, which tgt refuses by default.
     pub fn allow_digests(&self) {
-        for key in ["HeaderDigest", "DataDigest"] {
-            let value = "CRC32C,None";
-            let update = [
-                "--lld", "iscsi", "--op", "update", "--mode", "target", "--tid", "1", "--name", key,
-                "--value", value,
-            ];
-            self.admin(&update);
-        }
+        self.set("HeaderDigest", "CRC32C,None");
+        self.set("DataDigest", "CRC32C,None");
+    }
+
+    /// Sets a key of the target's negotiation.
+    pub fn set(&self, key: &str, value: &str) {
+        let target = ["--lld", "iscsi", "--op", "update", "--mode", "target", "--tid", "1"];
+        self.admin(&[&target[..], &["--name", key, "--value", value]].concat());
+    }
+
+    /// The process id of tgtd.
+    pub fn id(&self) -> u32 {
+        self.daemon.id()
     }
 
     /// Demands one-way CHAP from initiators.
