@@ -12,6 +12,7 @@ pub mod faulty_file;
 pub mod foreign;
 pub mod fuzz;
 pub mod gated_disk;
+pub mod liar;
 pub mod nz4k;
 pub mod process;
 pub mod random;

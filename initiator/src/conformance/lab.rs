@@ -85,6 +85,8 @@ pub(super) struct Lab {
     pub(super) facts: Facts,
     janitor: Port,
     case: u16,
+    /// The case after which the target took no more logins.
+    gone: Option<String>,
 }
 
 impl Lab {
@@ -92,7 +94,7 @@ impl Lab {
         let identity = identity(&settings, "janitor", u16::MAX, 0)?;
         let janitor = Port::new(identity, settings.portal.clone(), settings.clone());
         let facts = Facts { device: String::new(), block_length: 512, capabilities: None };
-        let mut lab = Self { settings, facts, janitor, case: 0 };
+        let mut lab = Self { settings, facts, janitor, case: 0, gone: None };
         lab.janitor.open().await?;
         lab.facts.device = lab.device().await?;
         lab.facts.block_length = lab.block_length().await?;
@@ -136,6 +138,11 @@ impl Lab {
     /// Runs one case and clears up before and after it.
     pub(super) async fn judge(&mut self, number: usize, case: &Case) -> CaseReport {
         self.case = u16::try_from(number).unwrap_or(u16::MAX);
+        if let Some(killer) = &self.gone {
+            let reason =
+                format!("the target takes no more logins since {killer}, and there is no --restart-command");
+            return CaseReport::new(case, Verdict::NotRun, Some(reason));
+        }
         for need in &case.needs {
             if let Err((verdict, reason)) = self.has(*need) {
                 return CaseReport::new(case, verdict, Some(reason));
@@ -150,13 +157,29 @@ impl Lab {
             Err(_) => Err(Stop::Failed(format!("did not end within {} s", limit.as_secs()))),
         };
         // What the case leaves behind is cleared even if it failed; that this works is a requirement of the next one.
-        let cleared = timeout(limit, self.clear())
-            .await
-            .unwrap_or_else(|_| Err(Stop::Failed("cannot clear up in time".into())));
+        let slow = |_| Err(Stop::Failed("the rest cannot be cleared up in time".into()));
+        let cleared = timeout(limit, self.clear()).await.unwrap_or_else(slow);
         match result.and(cleared) {
             Ok(()) => CaseReport::new(case, Verdict::Passed, None),
-            Err(Stop::Failed(reason)) => CaseReport::new(case, Verdict::Failed, Some(reason)),
             Err(Stop::NotSupported(reason)) => CaseReport::new(case, Verdict::NotSupported, Some(reason)),
+            Err(Stop::Failed(reason)) => {
+                let after = self.revive(case).await;
+                CaseReport::new(case, Verdict::Failed, Some(reason + after))
+            }
+        }
+    }
+
+    /// After a failure: a target that does not take a login any more is restarted, so that it is not judged by one case alone.
+    async fn revive(&mut self, case: &Case) -> &'static str {
+        if self.janitor.open().await.is_ok() {
+            return "";
+        }
+        match self.restart().await {
+            Ok(()) => "; the target took no more logins and was restarted",
+            Err(_) => {
+                self.gone = Some(case.name.clone());
+                "; the target takes no more logins"
+            }
         }
     }
 

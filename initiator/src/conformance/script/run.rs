@@ -205,13 +205,15 @@ impl Stage<'_> {
         let mut missing = found.clone();
         for listed in expected {
             let port = self.make(listed.who)?.text();
-            let at = missing.iter().position(|one| {
+            let fits = |one: &wire::Registration| {
                 one.port == port
                     && one.key == listed.key
                     && one.holds == kind.filter(|_| listed.holds)
                     && one.all_target_ports == listed.all
-            });
-            match at {
+            };
+            match missing.iter().position(fits) {
+                // A registration for all target ports may be listed once, or once for each (SPC-4 §6.15.5).
+                Some(_) if listed.all => missing.retain(|one| !fits(one)),
                 Some(at) => drop(missing.remove(at)),
                 None => {
                     let what = if listed.holds { ", holder" } else { "" };

@@ -52,7 +52,7 @@ pub(super) const TABLE: &[Script] = &[
         "mark; A register 0 a ports=B,C; generation 1")
         .needing(&[Need::SpecifyInitiatorPorts]),
     one("all-tg-pt/shown", "SPC-4 §6.15.5", "READ FULL STATUS says that a registration was made for all target ports.",
-        "A register 0 a all; keys a; status A:a+")
+        "A register 0 a all; status A:a+")
         .needing(&[Need::AllTargetPorts]),
     one("second-portal/another-nexus", REGISTERING, "The same initiator port through another target port is another nexus.",
         "A register 0 a; A2 register a b = conflict; A2 register 0 b; keys a b")
