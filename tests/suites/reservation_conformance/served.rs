@@ -48,7 +48,7 @@ impl Served {
         let config = format!(
             "[[portal]]\nlisten = \"{}\"\ngroup = 1\n[[portal]]\nlisten = \"{}\"\ngroup = 2\n\
              [reservations]\nforce_aptpl = false\ncold_reset = \"everyone\"\n\
-             [[target]]\nname = \"{OURS}\"\n[[target.lun]]\npath = \"disk.raw\"\n",
+             [[target]]\nname = \"{OURS}\"\n[[target.lun]]\npath = \"disk.raw\"\nremovable = true\n",
             portals[0], portals[1]
         );
         folder.write("serve.toml", config);
