@@ -155,6 +155,8 @@ fn a_reset_through_one_target_ends_tasks_of_the_other_and_tells_it() {
         .word(24, a.cmd_sn)
         .word(28, a.exp_stat_sn);
     a.send(&reset);
+    // The reset has begun when what came after it is answered: only then may the write go on.
+    a.ping();
     bench.disks[0].open();
     let answer = a.expect(opcode::TASK_MANAGEMENT_RESPONSE);
     a.exp_stat_sn = answer.word_at(24).wrapping_add(1);
