@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::report::full;
+
 /// A small generator (`SplitMix64`). Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -45,15 +47,24 @@ impl Random {
     }
 }
 
-/// The seed that `LUNKEEP_SEED` gives, or a new one; printed either way, so that a failure can be repeated.
+/// The seed that `LUNKEEP_SEED` gives; without it the test's own, the same in every run, or with `--full` a new one. It is
+/// printed either way, so that a failure can be repeated.
+///
+/// What a quick run finds depends on the change under test alone; new seeds are for the long runs, which look for the rare.
 #[must_use]
 #[expect(clippy::print_stdout, reason = "the test runner shows it when the test fails")]
 pub fn seed(test: &str) -> u64 {
     let given = std::env::var("LUNKEEP_SEED").ok().and_then(|s| s.parse().ok());
-    let seed = given.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Random::new(now.as_secs() ^ u64::from(now.subsec_nanos()) << 20).next_u64()
-    });
+    let seed = given.unwrap_or_else(|| if full() { new_seed() } else { own_seed(test) });
     println!("{test}: LUNKEEP_SEED={seed}");
     seed
+}
+
+fn new_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Random::new(now.as_secs() ^ u64::from(now.subsec_nanos()) << 20).next_u64()
+}
+
+fn own_seed(test: &str) -> u64 {
+    test.bytes().fold(0, |seed, byte| Random::new(seed ^ u64::from(byte)).next_u64())
 }
