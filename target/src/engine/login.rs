@@ -356,6 +356,9 @@ impl Policy<'_> {
             });
         };
         let machine = session.lock();
+        if machine.is_ending() {
+            return Err(LoginRefusal::SessionDoesNotExist);
+        }
         if !machine.admits(identity.cid) {
             return Err(LoginRefusal::TooManyConnections);
         }

@@ -394,7 +394,6 @@ impl SessionHandle {
         let (session, shared) = (self.clone(), shared.clone());
         shared.clone().tasks.spawn(async move {
             let own = subject == cid;
-            let last = own && session.lock().connection_count() == 1;
             let drained = match reason {
                 LogoutReason::CloseSession => task_management::settle(&shared, session.detach(&shared)).await,
                 LogoutReason::CloseConnection => {
@@ -408,14 +407,20 @@ impl SessionHandle {
                 // The sender lives as long as `link`.
                 let _ = link.closed.subscribe().wait_for(|&closed| closed).await;
             }
-            let ends = match reason {
-                LogoutReason::CloseSession => LogoutEnds::Session,
-                LogoutReason::CloseConnection if last => LogoutEnds::Session,
-                _ if own => LogoutEnds::Connection,
-                _ => LogoutEnds::OtherConnection,
-            };
             let response = if drained { LogoutResult::Closed } else { LogoutResult::CleanupFailed };
-            session.lock().logout_done(cid, itt, response, ends);
+            let ends = {
+                // Whether it is the last is asked in one step with the end: nothing may join in between.
+                let mut machine = session.lock();
+                let last = own && machine.is_last(cid);
+                let ends = match reason {
+                    LogoutReason::CloseSession => LogoutEnds::Session,
+                    LogoutReason::CloseConnection if last => LogoutEnds::Session,
+                    _ if own => LogoutEnds::Connection,
+                    _ => LogoutEnds::OtherConnection,
+                };
+                machine.logout_done(cid, itt, response, ends);
+                ends
+            };
             session.wake();
             if !drained && reason != LogoutReason::RemoveForRecovery {
                 // Its tasks are aborted and never answered: there is no way on for what was to be logged out.

@@ -315,8 +315,9 @@ impl Session {
         self.forget_task(handle);
     }
 
-    /// The engine has ended what a logout asked to end.
+    /// The engine has ended what a logout asked to end. From here on nothing can join a session that ends with it.
     pub fn logout_done(&mut self, cid: Cid, itt: InitiatorTaskTag, response: LogoutResult, ends: LogoutEnds) {
+        self.ending |= ends == LogoutEnds::Session;
         if self.requests.remove(&itt).is_some() {
             self.push(cid, Item::LogoutResponse { itt, response, ends });
         }
@@ -341,10 +342,10 @@ impl Session {
         self.ending
     }
 
-    /// Connections that are logged in.
+    /// Whether nothing would be left of the session without this connection.
     #[must_use]
-    pub fn connection_count(&self) -> usize {
-        self.connections.len()
+    pub fn is_last(&self, cid: Cid) -> bool {
+        self.lost.is_empty() && self.connections.iter().all(|connection| connection.cid == cid)
     }
 
     /// Tells the initiator on a connection that the target ends the session (RFC 7143 §11.9.1, event 3).
