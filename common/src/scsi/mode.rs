@@ -5,6 +5,7 @@
 
 use super::bytes::{u8_at, u16_at, u24_at, u32_at, u64_at};
 use super::cdb::Form;
+use super::opcode_table::Field;
 
 /// PAGE CODE that asks for all pages.
 pub const ALL_PAGES: u8 = 0x3f;
@@ -197,6 +198,20 @@ impl Page {
         }
     }
 
+    /// Byte of the page and bit that the sense data points at when this bit of it is wrong: the beginning of its field.
+    #[must_use]
+    pub fn pointer(&self, byte: usize, bit: u8) -> (usize, Option<u8>) {
+        let fields = match self {
+            Self::ReadWriteErrorRecovery => RECOVERY_FIELDS,
+            Self::Caching { .. } => CACHING_FIELDS,
+            Self::Control { .. } => CONTROL_FIELDS,
+            Self::ControlExtension { .. } => CONTROL_EXTENSION_FIELDS,
+            Self::InformationalExceptions => EXCEPTIONS_FIELDS,
+        };
+        let found = fields.iter().find(|field| field.has(byte, bit));
+        found.map_or((byte, Some(bit)), |field| (field.byte, field.pointer().1))
+    }
+
     /// Whether MODE SELECT can change something in the page.
     #[must_use]
     pub const fn is_changeable(&self) -> bool {
@@ -218,6 +233,35 @@ impl Page {
         }
     }
 }
+
+/// Fields of more than one bit. READ RETRY COUNT, WRITE RETRY COUNT, RECOVERY TIME LIMIT.
+const RECOVERY_FIELDS: &[Field] = &[Field::bytes(3, 1), Field::bytes(8, 1), Field::bytes(10, 2)];
+/// The two retention priorities, four lengths of pre-fetching, SYNC_PROG, NUMBER OF CACHE SEGMENTS, CACHE SEGMENT SIZE.
+const CACHING_FIELDS: &[Field] = &[
+    Field::bits(3, 0xf0),
+    Field::bits(3, 0x0f),
+    Field::bytes(4, 2),
+    Field::bytes(6, 2),
+    Field::bytes(8, 2),
+    Field::bytes(10, 2),
+    Field::bits(12, 0x06),
+    Field::bytes(13, 1),
+    Field::bytes(14, 2),
+];
+/// TST, QUEUE ALGORITHM MODIFIER, QERR, UA_INTLCK_CTRL, AUTOLOAD MODE, BUSY TIMEOUT PERIOD, EXTENDED SELF-TEST COMPLETION TIME.
+const CONTROL_FIELDS: &[Field] = &[
+    Field::bits(2, 0xe0),
+    Field::bits(3, 0xf0),
+    Field::bits(3, 0x06),
+    Field::bits(4, 0x30),
+    Field::bits(5, 0x07),
+    Field::bytes(8, 2),
+    Field::bytes(10, 2),
+];
+/// INITIAL COMMAND PRIORITY, MAXIMUM SENSE DATA LENGTH.
+const CONTROL_EXTENSION_FIELDS: &[Field] = &[Field::bits(5, 0x0f), Field::bytes(6, 1)];
+/// MRIE, INTERVAL TIMER, REPORT COUNT.
+const EXCEPTIONS_FIELDS: &[Field] = &[Field::bits(3, 0x0f), Field::bytes(4, 4), Field::bytes(8, 4)];
 
 fn page_0(code: u8, len: u8, bytes: &[(usize, u8)]) -> Vec<u8> {
     let mut out = vec![0; 2 + usize::from(len)];

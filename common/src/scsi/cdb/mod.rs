@@ -297,13 +297,13 @@ pub enum CdbError {
     /// Fewer bytes than the operation code's group has.
     #[error("the CDB has {0} bytes, fewer than its operation code asks for")]
     TooShort(usize),
-    /// A bit is one that is reserved or belongs to a feature that is not supported.
-    #[error("bit {bit} of CDB byte {byte} must be zero")]
+    /// A bit is one that is reserved or belongs to a field that is not supported.
+    #[error("CDB byte {byte}{} must be zero", bit.map(|bit| format!(" bit {bit}")).unwrap_or_default())]
     Reserved {
-        /// Byte of the CDB.
+        /// First byte of the field.
         byte: u16,
-        /// Its most significant wrong bit.
-        bit: u8,
+        /// Its most significant bit, when the field is not whole bytes.
+        bit: Option<u8>,
     },
 }
 
@@ -314,7 +314,7 @@ impl From<CdbError> for Sense {
             // SPC-4 §4.3.1: only an operation code is answered with INVALID COMMAND OPERATION CODE.
             CdbError::UnknownServiceAction { .. } => Self::invalid_field_in_cdb(1, Some(4)),
             CdbError::TooShort(_) => Self::illegal_request(Asc::INVALID_FIELD_IN_CDB),
-            CdbError::Reserved { byte, bit } => Self::invalid_field_in_cdb(byte, Some(bit)),
+            CdbError::Reserved { byte, bit } => Self::invalid_field_in_cdb(byte, bit),
         }
     }
 }
@@ -336,10 +336,11 @@ impl Cdb {
             }
         };
         let bytes = bytes.get(..info.usage.len()).ok_or(too_short)?;
-        for (byte, &value) in (0u16..).zip(bytes).skip(1) {
-            let wrong = value & !info.allowed(byte.into());
+        for (at, &value) in bytes.iter().enumerate().skip(1) {
+            let wrong = value & !info.allowed(at);
             if wrong != 0 {
-                return Err(CdbError::Reserved { byte, bit: u8::try_from(wrong.ilog2()).unwrap_or(7) });
+                let (byte, bit) = info.pointer(at, u8::try_from(wrong.ilog2()).unwrap_or(7));
+                return Err(CdbError::Reserved { byte, bit });
             }
         }
         let cdb = Self::fields(info.operation, bytes).ok_or(too_short)?;

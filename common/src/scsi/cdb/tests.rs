@@ -108,7 +108,7 @@ fn each_fault_has_its_own_error_and_sense() {
     let action = CdbError::UnknownServiceAction { opcode: 0x9e, service_action: 0x1f };
     assert_eq!(Cdb::parse(&[0x9e, 0x1f]).unwrap_err(), action);
     let reserved = Cdb::parse(&[0, 0, 0, 0x60, 0, 0]).unwrap_err();
-    assert_eq!(reserved, CdbError::Reserved { byte: 3, bit: 6 });
+    assert_eq!(reserved, CdbError::Reserved { byte: 3, bit: Some(6) });
     assert_eq!(Sense::from(reserved).to_string(), "05/24/00 INVALID FIELD IN CDB (CDB byte 3 bit 6)");
     assert_eq!(Sense::from(CdbError::UnknownOpcode(0x7f)).asc, Asc::INVALID_OPERATION_CODE);
 }

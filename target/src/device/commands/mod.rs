@@ -112,7 +112,7 @@ pub(super) enum DataOutOf {
     Timestamp(timestamp::PendingTimestamp),
     PortGroups { len: usize },
     Erase(erase::PendingErase),
-    Unmap,
+    Unmap { len: usize },
     PersistentReserve(reserve::PendingOut),
 }
 
@@ -131,7 +131,7 @@ impl DataOutOf {
             Self::Timestamp(pending) => pending.received(&data),
             Self::PortGroups { len } => port_groups::set_received(len, &data),
             Self::Erase(pending) => pending.received(&config.medium, &data),
-            Self::Unmap => unmap::received(config, &data),
+            Self::Unmap { len } => unmap::received(config, len, &data),
             Self::PersistentReserve(pending) => pending.received(&data),
         }
     }

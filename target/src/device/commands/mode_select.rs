@@ -19,6 +19,7 @@ use super::{DataOutOf, Next, Outcome};
 pub(in super::super) struct PendingModeSelect {
     form: Form,
     save: bool,
+    len: usize,
 }
 
 pub(super) fn mode_select(cdb: ModeSelect) -> Outcome {
@@ -26,7 +27,8 @@ pub(super) fn mode_select(cdb: ModeSelect) -> Outcome {
         // Parameters in a vendor's own format.
         return Err(Sense::invalid_field_in_cdb(1, Some(4)));
     }
-    let pending = PendingModeSelect { form: cdb.form, save: cdb.save_pages };
+    let len = usize::from(cdb.parameter_list_length);
+    let pending = PendingModeSelect { form: cdb.form, save: cdb.save_pages, len };
     let header = if cdb.form == Form::Six { 4 } else { 8 };
     match cdb.parameter_list_length {
         0 => Ok(Next::Done(Completion::good())),
@@ -39,6 +41,11 @@ impl PendingModeSelect {
     pub(super) fn received(self, config: &LogicalUnitConfig, state: &State, data: &[Bytes]) -> Outcome {
         let list = data.concat();
         let cut = || Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR);
+        // An initiator that announced less than the CDB says meant pages that did not come.
+        if list.len() != self.len {
+            return Err(cut());
+        }
+        check_descriptor_len(self.form, &list)?;
         let (header, rest) = ModeHeader::decode(self.form, &list).ok_or_else(cut)?;
         let header_len = if self.form == Form::Six { 4 } else { 8 };
         if let Some(descriptor) = header.block_descriptor {
@@ -53,7 +60,7 @@ impl PendingModeSelect {
                 return Err(Sense::invalid_field_in_parameter_list(header_len + at, None));
             }
         }
-        let values = read_pages(config, state, list.len() - rest.len(), rest)?;
+        let values = read_pages(state, list.len() - rest.len(), rest)?;
         if state.saving {
             return Ok(Next::Done(Completion::without_data(Status::Busy)));
         }
@@ -66,22 +73,29 @@ impl PendingModeSelect {
     }
 }
 
+/// There is at most one block descriptor, of eight bytes or, with LONGLBA, of sixteen (SPC-4 §7.5.6, SBC-3 §6.4.2).
+fn check_descriptor_len(form: Form, list: &[u8]) -> Result<(), Sense> {
+    let (at, one) = match (form, list.get(4)) {
+        (Form::Six, _) => (3, 8),
+        (_, Some(flags)) if flags & 1 != 0 => (6, 16),
+        _ => (6, 8),
+    };
+    let field = if form == Form::Six { list.get(3..4) } else { list.get(6..8) };
+    let len = field.unwrap_or_default().iter().fold(0, |len, &byte| len << 8 | u32::from(byte));
+    if len == 0 || len == one { Ok(()) } else { Err(Sense::invalid_field_in_parameter_list(at, None)) }
+}
+
 /// The values that the pages ask for. `at` is where they begin in the parameter list.
-fn read_pages(
-    config: &LogicalUnitConfig,
-    state: &State,
-    mut at: usize,
-    mut rest: &[u8],
-) -> Result<ModeParameters, Sense> {
+fn read_pages(state: &State, mut at: usize, mut rest: &[u8]) -> Result<ModeParameters, Sense> {
     let wrong =
         |at: usize, bit| Sense::invalid_field_in_parameter_list(u16::try_from(at).unwrap_or(u16::MAX), bit);
     let mut values = state.mode;
-    let _ = config;
     while let Some(&first) = rest.first() {
         let known = pages(&values);
         let subpage = if first & 0x40 == 0 { 0 } else { rest.get(1).copied().unwrap_or(0) };
         let page = known.iter().find(|page| page.code() == (first & 0x3f, subpage));
-        let page = page.ok_or_else(|| wrong(at, Some(5)))?;
+        let subpage_only = known.iter().any(|page| page.code().0 == first & 0x3f);
+        let page = page.ok_or_else(|| if subpage_only { wrong(at + 1, None) } else { wrong(at, Some(5)) })?;
         let current = page.encode();
         let head = if first & 0x40 == 0 { 2 } else { 4 };
         if rest.len() < head {
@@ -99,7 +113,8 @@ fn read_pages(
         {
             let differs = (sent ^ current) & !mask;
             if differs != 0 {
-                return Err(wrong(at + byte, u8::try_from(differs.ilog2()).ok()));
+                let (byte, bit) = page.pointer(byte, u8::try_from(differs.ilog2()).unwrap_or(7));
+                return Err(wrong(at + byte, bit));
             }
         }
         apply(&mut values, page.with_values_of(sent));

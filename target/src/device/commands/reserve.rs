@@ -15,6 +15,7 @@ pub(in super::super) struct PendingOut {
     action: OutAction,
     scope: u8,
     kind: u8,
+    len: u32,
 }
 
 pub(super) fn persistent_in(context: &Context<'_>, action: InAction, allocation_length: u16) -> Outcome {
@@ -26,13 +27,17 @@ pub(super) fn persistent_out(action: OutAction, scope: u8, kind: u8, parameter_l
     if !(1..=RESERVATION_LIST_LEN_MAX).contains(&parameter_list_length) {
         return Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR));
     }
-    let of = DataOutOf::PersistentReserve(PendingOut { action, scope, kind });
+    let of = DataOutOf::PersistentReserve(PendingOut { action, scope, kind, len: parameter_list_length });
     Ok(Next::DataOut { len: parameter_list_length.into(), of })
 }
 
 impl PendingOut {
     pub(super) fn received(self, data: &[Bytes]) -> Outcome {
-        let out = PrOut::decode(self.action, self.scope, self.kind, &data.concat())?;
+        let list = data.concat();
+        if u32::try_from(list.len()) != Ok(self.len) {
+            return Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR));
+        }
+        let out = PrOut::decode(self.action, self.scope, self.kind, &list)?;
         Ok(Next::Reservation(Request::Out(out)))
     }
 }

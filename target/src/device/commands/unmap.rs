@@ -14,13 +14,20 @@ pub(super) fn unmap(parameter_list_length: u16) -> Outcome {
     match usize::from(parameter_list_length) {
         0 => Ok(Next::Done(Completion::good())),
         len if len < HEADER_LEN => Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR)),
-        _ => Ok(Next::DataOut { len: parameter_list_length.into(), of: DataOutOf::Unmap }),
+        _ => Ok(Next::DataOut {
+            len: parameter_list_length.into(),
+            of: DataOutOf::Unmap { len: parameter_list_length.into() },
+        }),
     }
 }
 
 /// Everything is checked before anything is unmapped.
-pub(super) fn received(config: &LogicalUnitConfig, data: &[Bytes]) -> Outcome {
+pub(super) fn received(config: &LogicalUnitConfig, len: usize, data: &[Bytes]) -> Outcome {
     let list = data.concat();
+    // An initiator that announced less than the CDB says meant descriptors that did not come.
+    if list.len() != len {
+        return Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR));
+    }
     let descriptors =
         decode(&list).map_err(|_short| Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR))?;
     let limits = &config.commands;

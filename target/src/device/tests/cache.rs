@@ -102,7 +102,7 @@ fn no_flush_stops_without_writing_the_cache() {
 #[test]
 fn ejecting_and_power_conditions_are_refused() {
     let mut bench = Bench::new();
-    for (byte, value, bit) in [(4, 0x02, 1), (4, 0x03, 1), (4, 0x10, 4), (4, 0xb0, 7), (3, 0x01, 0)] {
+    for (byte, value, bit) in [(4, 0x02, 1), (4, 0x03, 1), (4, 0x10, 7), (4, 0xb0, 7), (3, 0x01, 3)] {
         let mut cdb = [0x1b, 0, 0, 0, 0, 0];
         cdb[byte] = value;
         let expected = Sense::invalid_field_in_cdb(byte.try_into().unwrap(), Some(bit));

@@ -35,6 +35,6 @@ fn the_block_address_of_sbc_2_is_refused_and_pmi_alone_is_ignored() {
     let (mut address, mut pmi) = (RC10, RC10);
     address[5] = 1;
     pmi[8] = 1;
-    assert_eq!(sense(bench.run(&address)), Sense::invalid_field_in_cdb(5, Some(0)));
+    assert_eq!(sense(bench.run(&address)), Sense::invalid_field_in_cdb(2, None));
     good(bench.run(&pmi));
 }

@@ -16,6 +16,7 @@ mod mode_select;
 mod mode_sense;
 mod opcodes;
 mod random;
+mod refusals;
 mod removable;
 mod report;
 mod reservations;

@@ -114,7 +114,7 @@ fn what_cannot_be_changed_is_refused_with_a_pointer_and_nothing_changes() {
     short[1] = 9;
     let good_then_bad = [control(&mut bench, SWP), caching.clone()].concat();
     let cases: Vec<(Vec<u8>, Sense)> = vec![
-        (queue, wrong(4 + 3, Some(4))),
+        (queue, wrong(4 + 3, Some(7))),
         (caching, wrong(4 + 17, Some(0))),
         (short, wrong(4 + 1, None)),
         (good_then_bad, wrong(4 + 12 + 17, Some(0))),
