@@ -164,5 +164,9 @@ pub const RESERVATION_LIST_LEN_MAX: u32 = 16 << 10;
 /// Each waits no longer than the fences before it, and 64 nodes with 4 paths each fit.
 pub const RESERVATION_COMMANDS_WAITING_MAX: usize = 256;
 
+/// How often a change of reservations that waits for the medium may find more to wait for, because others registered meanwhile, before
+/// it lets nobody pass any more.
+pub const FENCE_ROUNDS_OVERTAKEN_MAX: u32 = 8;
+
 /// Length at which the audit trail of a logical unit begins anew; the one before is kept. Some 20,000 entries.
 pub const AUDIT_FILE_LEN_MAX: u64 = 8 << 20;

@@ -76,7 +76,7 @@ impl LogicalUnit {
             return Step::Done(refusal.completion());
         }
         // A fence that runs was not asked about the erasure, and would not wait for it.
-        if self.reservations.is_fencing() || self.state.saving {
+        if self.reservations.is_changing() || self.state.saving {
             return Step::Done(Completion::without_data(Status::Busy));
         }
         if let Some(sense) = self.state.erase.refusal().filter(|_| self.state.erase.is_running()) {

@@ -6,7 +6,8 @@
 //!       └─> Step::Done
 //! ```
 //!
-//! A command that takes access away from others is a [`Step::Fence`]: [`fence`] has its order, [`reservation`] its meaning.
+//! A command that changes reservations is a [`Step::Record`], after a [`Step::Fence`] when it takes access away: [`fence`] has the order,
+//! [`reservation`] the meaning.
 //!
 //! [`LogicalUnit`] holds the task set ([`task_set`]) and the unit attentions; `commands` has one file per command family, each
 //! a function from a parsed CDB to what comes next. [`absent`] answers where there is no logical unit.
@@ -37,7 +38,7 @@ mod unit;
 
 pub use config::{CommandLimits, Identity, InvalidShape, LogicalUnitConfig, MediumShape, TaskLimits};
 pub use erase::{Erase, OverwritePattern, Progress};
-pub use fence::{Fence, FenceFailure, ReservationEvent, ReservationSetup, Resumed};
+pub use fence::{Fence, FenceFailure, Recorded, ReservationEvent, ReservationSetup, Resumed};
 pub use media::{MediaFailure, MediaOp, MediaReply};
 pub use nexus::{ExportPort, Nexus};
 pub use parameters::{EraseKind, ModeParameters, SavedParameters};

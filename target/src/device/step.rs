@@ -5,7 +5,7 @@ use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::scsi::{Lun, Sense, SenseFormat, Status};
 
 use super::erase::Erase;
-use super::fence::Fence;
+use super::fence::{Fence, Recorded};
 use super::media::MediaOp;
 
 /// A live I_T nexus. The engine numbers them; two sessions never share a number during the life of the process.
@@ -45,12 +45,15 @@ pub enum Step {
     DataOut(u64),
     /// Run this on the medium, then call `LogicalUnit::media_done`.
     Media(MediaOp),
-    /// Carry out the fence, then call `LogicalUnit::fence_done`.
+    /// Wait for the medium, then call `LogicalUnit::fence_drained`.
     Fence(Box<Fence>),
+    /// Make a change of reservations durable, then call `LogicalUnit::recorded`.
+    Record(Box<Recorded>),
     /// Carry this out beside the tasks, then call `LogicalUnit::erase_begun` and `LogicalUnit::erase_done`. The task may have been
     /// answered, or be gone, before it ends.
     Erase(Box<Erase>),
-    /// Nothing now: another command's fence comes first, and what becomes of this one comes out of its `fence_done`.
+    /// Nothing now: another change of reservations comes first, and what becomes of this one comes out of `fence_drained`, `recorded` or
+    /// `after_abort`.
     Waiting,
     /// The task ended with this.
     Done(Completion),

@@ -52,11 +52,13 @@ pub(super) enum Then {
 pub(super) enum Phase {
     /// Data from the initiator.
     DataOut(DataOutOf),
-    /// The fences of other commands.
+    /// The changes of reservations of other commands.
     Queued,
+    /// Operations on the medium of others, whom its own change of reservations would shut out.
+    Fence,
     /// An erasure, or its beginning. The erasure does not wait for the task.
     Erase,
-    /// The medium, or a fence of its own.
+    /// The medium, or the record of its own change of reservations.
     Medium { changes_medium: bool, then: Then, aborted: bool },
 }
 
@@ -162,6 +164,18 @@ impl TaskSet {
         self.tasks.get(&task).is_some_and(|task| matches!(task.phase, Phase::Queued))
     }
 
+    /// Whether a task waits for those whom it shuts out.
+    pub(super) fn is_fencing(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|task| matches!(task.phase, Phase::Fence))
+    }
+
+    /// Ends a task that waits for those whom it shuts out.
+    pub(super) fn end_fence(&mut self, task: TaskId) {
+        if self.is_fencing(task) {
+            self.remove(task);
+        }
+    }
+
     /// Takes a task that waits for an erasure; `None` when it was aborted.
     pub(super) fn take_erase(&mut self, task: TaskId) -> Option<NexusId> {
         if !matches!(self.tasks.get(&task)?.phase, Phase::Erase) {
@@ -222,7 +236,7 @@ impl TaskSet {
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             let mut entry = AbortedTask { task: id, nexus: task.nexus, status: status(task.nexus) };
             match &mut task.phase {
-                Phase::DataOut(_) | Phase::Queued | Phase::Erase => {
+                Phase::DataOut(_) | Phase::Queued | Phase::Fence | Phase::Erase => {
                     self.remove(id);
                     aborted.gone.push(entry);
                 }

@@ -148,7 +148,9 @@ pub struct Settings {
     pub logins_max: usize,
     /// Time that a connection has to finish its login.
     pub login_timeout: Duration,
-    /// Time that an abort or reset waits for operations on the medium before it fails.
+    /// Time that an abort, a reset or a change of reservations waits for operations on the medium before it fails. Shorter than
+    /// what initiators wait for these (Linux: 30 seconds for a command, 15 for an abort; pacemaker: 20 for a step of a fence), so that
+    /// they are told.
     pub drain_timeout: Duration,
     /// Bytes of read and write data that may be held in memory for one session.
     pub session_buffer_bytes: u32,
@@ -175,7 +177,7 @@ impl Default for Settings {
             sessions_max: 1024,
             logins_max: LOGINS_MAX,
             login_timeout: Duration::from_secs(15),
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
             session_buffer_bytes: 64 << 20,
             force_aptpl: true,
             cold_reset: ColdResetPolicy::default(),

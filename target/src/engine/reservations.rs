@@ -1,11 +1,12 @@
-//! Carries out fences: waits for the medium, makes the record durable, writes the audit trail, lets the commands that waited go on.
+//! Carries out changes of reservations: waits for the medium, makes the record durable, writes the audit trail, lets the commands that
+//! waited go on.
 //!
 //! Nothing here goes through the pool of threads that serves the data: that may be full of operations on a medium that has
-//! stalled, and it is then that a cluster wants its disk. Records are written by a thread of their own, one for each fence; a
-//! logical unit has one fence at a time.
+//! stalled, and it is then that a cluster wants its disk. Each record is written by a thread of its own; a logical unit writes one at a
+//! time.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -14,7 +15,7 @@ use super::server::Shared;
 use super::task_management::drop_task;
 use super::unit::{FenceWaits, Unit};
 use crate::device::reservation::Record;
-use crate::device::{AbortedTask, Fence, FenceFailure, ReservationEvent, Resumed, Step, TaskId};
+use crate::device::{AbortedTask, Fence, FenceFailure, Recorded, ReservationEvent, Resumed, Step, TaskId};
 use crate::store::{LunStateError, SwapTicket};
 
 /// Keeps the record of one logical unit.
@@ -71,7 +72,7 @@ impl RecordKeeper {
     }
 }
 
-/// Begins to carry out a fence. What had to be noted when it was made is in `waits`.
+/// Begins to wait for those whom a command shuts out. What had to be noted when it was decided is in `waits`.
 pub(super) fn start_fence(
     shared: &Arc<Shared>,
     unit: &Arc<Unit>,
@@ -79,76 +80,117 @@ pub(super) fn start_fence(
     fence: Fence,
     waits: FenceWaits,
 ) {
-    let Fence { aborted, persist, event, .. } = fence;
+    let Fence { aborted, event, .. } = fence;
     aborted.gone.iter().chain(&aborted.reading).for_each(|task| drop_task(shared, task));
+    let deadline = unit.fence_deadline(task, shared.settings.drain_timeout);
     let (shared, unit) = (shared.clone(), unit.clone());
     shared.clone().tasks.spawn(async move {
-        let outcome = carry_out(&shared, &unit, waits, persist, event).await;
-        for (resumed, waits) in unit.steps(|unit| unit.fence_done(task, outcome)) {
+        let outcome = drain(&shared, waits, deadline).await;
+        if let Err(failure) = outcome {
+            let unit = unit.clone();
+            let written = on_own_thread(move || unit.keeper.write_down(&event, Err(failure)));
+            // What goes wrong with the trail does not change the outcome.
+            let _ = written.await;
+        }
+        for (resumed, waits) in unit.steps(|unit| unit.fence_drained(task, outcome)) {
             resume(&shared, &unit, resumed, waits);
         }
     });
 }
 
-async fn carry_out(
-    shared: &Arc<Shared>,
+/// Makes a change durable, on a thread of its own.
+pub(super) fn record(shared: &Arc<Shared>, unit: &Arc<Unit>, task: TaskId, change: Recorded) {
+    let Recorded { persist, aborted, event } = change;
+    aborted.all().for_each(|task| drop_task(shared, task));
+    let (shared, unit) = (shared.clone(), unit.clone());
+    shared.clone().tasks.spawn(async move {
+        let outcome = keep(&unit, persist, event).await;
+        for (resumed, waits) in unit.steps(|unit| unit.recorded(task, outcome)) {
+            resume(&shared, &unit, resumed, waits);
+        }
+    });
+}
+
+async fn keep(
     unit: &Arc<Unit>,
-    waits: FenceWaits,
     persist: Option<Record>,
     event: ReservationEvent,
 ) -> Result<(), FenceFailure> {
-    let mut outcome = drain(shared, waits).await;
     if persist.is_none() && unit.keeper.config.audit.is_none() {
-        tell(&unit.keeper.place, &event, outcome);
-        return outcome;
+        tell(&unit.keeper.place, &event, Ok(()));
+        return Ok(());
     }
     let unit = unit.clone();
-    let (sender, done) = oneshot::channel();
-    let work = move || {
-        if let (Ok(()), Some(record)) = (outcome, &persist)
-            && let Err(error) = unit.keeper.persist(record)
-        {
+    let done = on_own_thread(move || {
+        let outcome = persist.map_or(Ok(()), |record| unit.keeper.persist(&record)).map_err(|error| {
             tracing::error!(lun = %unit.keeper.place, %error, "a change of reservations was refused: its record could not be kept");
-            outcome = Err(FenceFailure::Persist);
-        }
+            match error {
+                LunStateError::Replaced { .. } => FenceFailure::Replaced,
+                _ => FenceFailure::Persist,
+            }
+        });
         unit.keeper.write_down(&event, outcome);
-        // Nobody waits any more when the server was dropped.
-        let _ = sender.send(outcome);
-    };
-    if let Err(error) = std::thread::Builder::new().name("reservations".into()).spawn(work) {
-        tracing::error!(%error, "no thread to keep a record of reservations with");
-        return Err(FenceFailure::Persist);
-    }
-    // The sender is dropped without a word only when the thread panicked, and then nothing is known.
+        outcome
+    });
+    // Without an answer nothing is known of the record.
     done.await.unwrap_or(Err(FenceFailure::Persist))
 }
 
-/// Waits until nothing that is shut out can touch the medium any more.
-async fn drain(shared: &Arc<Shared>, waits: FenceWaits) -> Result<(), FenceFailure> {
-    let limit = tokio::time::sleep(shared.settings.drain_timeout);
-    tokio::pin!(limit);
-    let mut late = false;
-    for left in waits.shut_out {
-        late = late || tokio::select! { biased; _ = left => false, () = &mut limit => true };
+/// The pool of threads may be full of operations on a medium that has stalled. `None` when the work was not done.
+async fn on_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, done) = oneshot::channel();
+    // Nobody waits any more when the server was dropped.
+    let work = move || drop(sender.send(work()));
+    if let Err(error) = std::thread::Builder::new().name("reservations".into()).spawn(work) {
+        tracing::error!(%error, "no thread for a change of reservations");
+        return None;
     }
-    for (task, left) in waits.aborted {
-        if late {
-            drop_later(shared, task, left);
-        } else {
-            tokio::pin!(left);
-            late = tokio::select! { biased; _ = &mut left => false, () = &mut limit => true };
-            if !late {
-                drop_task(shared, &task);
-            }
+    done.await.ok()
+}
+
+/// Waits until nothing that is shut out can touch the medium any more.
+async fn drain(shared: &Arc<Shared>, waits: FenceWaits, deadline: Instant) -> Result<(), FenceFailure> {
+    let (limit, over) = (tokio::time::sleep_until(deadline.into()), waits.over);
+    let over = async move {
+        match over {
+            Some(over) => drop(over.await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(limit, over);
+    let mut failure = None;
+    for left in waits.shut_out {
+        if failure.is_none() {
+            failure = tokio::select! {
+                biased;
+                _ = left => None,
+                () = &mut over => Some(FenceFailure::GivenUp),
+                () = &mut limit => Some(FenceFailure::DrainTimeout),
+            };
         }
     }
-    if late {
+    for (task, mut left) in waits.aborted {
+        if failure.is_none() {
+            failure = tokio::select! {
+                biased;
+                _ = &mut left => None,
+                () = &mut over => Some(FenceFailure::GivenUp),
+                () = &mut limit => Some(FenceFailure::DrainTimeout),
+            };
+            if failure.is_none() {
+                drop_task(shared, &task);
+                continue;
+            }
+        }
+        drop_later(shared, task, left);
+    }
+    if failure == Some(FenceFailure::DrainTimeout) {
         tracing::error!(
             limit = ?shared.settings.drain_timeout,
             "operations on the medium of nexuses that were to be shut out took too long"
         );
     }
-    if late { Err(FenceFailure::DrainTimeout) } else { Ok(()) }
+    failure.map_or(Ok(()), Err)
 }
 
 /// An aborted task is over when it has left the medium, whatever became of the fence.
@@ -160,16 +202,22 @@ fn drop_later(shared: &Arc<Shared>, task: AbortedTask, left: oneshot::Receiver<(
     });
 }
 
-/// What comes out of a fence for a task, whose session may be another than the one that the fence was for.
-fn resume(shared: &Arc<Shared>, unit: &Arc<Unit>, Resumed { nexus, task, step }: Resumed, waits: FenceWaits) {
+/// What comes out of a change for a task, whose session may be another than the one that the change was for.
+pub(super) fn resume(
+    shared: &Arc<Shared>,
+    unit: &Arc<Unit>,
+    Resumed { nexus, task, step }: Resumed,
+    waits: FenceWaits,
+) {
     match step {
         Step::Fence(fence) => return start_fence(shared, unit, task, *fence, waits),
+        Step::Record(change) => return record(shared, unit, task, *change),
         Step::Done(completion) => {
             if let Some(session) = shared.sessions.of_nexus(nexus) {
                 session.complete(task, completion);
             }
         }
-        // A fence is not followed by these.
+        // A change is not followed by these.
         Step::Aborted | Step::Waiting | Step::DataOut(_) | Step::Media(_) | Step::Erase(_) => {}
     }
     // Whoever aborted it waits for it as for an operation on the medium.

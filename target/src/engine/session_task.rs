@@ -189,7 +189,7 @@ impl SessionHandle {
     }
 
     /// Ends tasks that were lost with their connection. What remains can still touch a medium.
-    fn abort(&self, shared: &Shared, lost: Vec<LostTask>) -> Draining {
+    fn abort(&self, shared: &Arc<Shared>, lost: Vec<LostTask>) -> Draining {
         let mut ended = Ended::default();
         for LostTask { task, lun } in lost {
             if let Some(unit) = resolve(&self.luns, lun) {
@@ -266,23 +266,26 @@ impl SessionHandle {
         let Some(unit) = resolve(&self.luns, request.lun) else {
             return self.complete(task, absent::answer(request.lun, &request.cdb, &self.inventory));
         };
-        let (step, waits) = unit.step(|unit| unit.begin(command));
+        let (step, waits) = unit.step(task, |unit| unit.begin(command));
         self.take_step(unit, task, step, waits);
     }
 
     fn data_out(self: &Arc<Self>, handle: TaskHandle, lun: Lun, data: Vec<Bytes>) {
         let Some(unit) = resolve(&self.luns, lun) else { return };
         let task = TaskId(handle.0);
-        let (step, waits) = unit.step(|unit| unit.data_out(task, data));
+        let (step, waits) = unit.step(task, |unit| unit.data_out(task, data));
         self.take_step(unit, task, step, waits);
     }
 
     /// The initiator broke a task. It may be changing the medium already: then it is answered when that is over.
     fn abandon(self: &Arc<Self>, shared: &Arc<Shared>, handle: TaskHandle, lun: Lun, sense: Sense) {
         let task = TaskId(handle.0);
-        let draining = resolve(&self.luns, lun)
-            .map(|unit| unit.abort(|unit| unit.abort_task(self.nexus, task)).draining)
+        let mut ended = resolve(&self.luns, lun)
+            .map(|unit| unit.abort(|unit| unit.abort_task(self.nexus, task)))
             .unwrap_or_default();
+        // It is answered here.
+        ended.gone.clear();
+        let draining = task_management::drop_gone(shared, ended);
         if draining.is_empty() {
             return self.complete(task, Completion::check_condition(sense));
         }
@@ -304,6 +307,11 @@ impl SessionHandle {
                 // Without the server there is nobody left to answer.
                 if let Some(shared) = self.shared.upgrade() {
                     reservations::start_fence(&shared, unit, task, *fence, waits);
+                }
+            }
+            Step::Record(change) => {
+                if let Some(shared) = self.shared.upgrade() {
+                    reservations::record(&shared, unit, task, *change);
                 }
             }
             Step::Erase(erase) => erase::start(self, unit, *erase),
@@ -368,7 +376,7 @@ impl SessionHandle {
             tracing::error!(%error, initiator = %self.initiator, "an operation on the medium failed");
             error.failure()
         });
-        let (step, waits) = unit.step(|unit| unit.media_done(task, result));
+        let (step, waits) = unit.step(task, |unit| unit.media_done(task, result));
         unit.left_medium(task);
         self.take_step(unit, task, step, waits);
     }
@@ -434,7 +442,7 @@ impl SessionHandle {
     }
 
     /// Takes the nexus off every unit. What remains can still touch a medium.
-    fn detach(&self, shared: &Shared) -> Draining {
+    fn detach(&self, shared: &Arc<Shared>) -> Draining {
         let mut ended = Ended::default();
         for unit in self.luns.values() {
             ended.merge(unit.abort(|unit| unit.detach(self.nexus)));

@@ -9,6 +9,7 @@ use lunkeep_common::pdu::task_management::{TaskManagementFunction, TaskManagemen
 use lunkeep_common::scsi::Lun;
 
 use super::config::ColdResetPolicy;
+use super::reservations;
 use super::server::Shared;
 use super::session_task::SessionHandle;
 use super::unit::{Draining, Ended, resolve};
@@ -117,9 +118,12 @@ fn tell_others(shared: &Shared, session: &SessionHandle, ended: &Ended) {
     }
 }
 
-/// Drops the tasks that are over from their sessions. What remains is for [`settle`].
-pub(super) fn drop_gone(shared: &Shared, ended: Ended) -> Draining {
+/// Drops the tasks that are over from their sessions, and goes on with those that waited for them. What remains is for [`settle`].
+pub(super) fn drop_gone(shared: &Arc<Shared>, ended: Ended) -> Draining {
     ended.gone.iter().for_each(|task| drop_task(shared, task));
+    for (unit, resumed, waits) in ended.resumed {
+        reservations::resume(shared, &unit, resumed, waits);
+    }
     ended.draining
 }
 

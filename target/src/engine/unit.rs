@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use lunkeep_common::scsi::Lun;
 use tokio::sync::{Semaphore, oneshot};
@@ -23,6 +24,8 @@ pub(super) struct Unit {
     pub(super) parameters: Arc<dyn ParameterStore>,
     pub(super) ranges: RangeLock,
     drains: Drains,
+    /// Of the fence that waits.
+    deadline: Mutex<Option<(TaskId, Instant)>>,
     /// One for each operation that may run on the medium at a time.
     pub(super) threads: Arc<Semaphore>,
 }
@@ -40,6 +43,8 @@ pub(super) struct FenceWaits {
     pub(super) shut_out: Vec<oneshot::Receiver<()>>,
     /// Commands that were aborted.
     pub(super) aborted: Draining,
+    /// Ends when the fence is over, whatever became of it.
+    pub(super) over: Option<oneshot::Receiver<()>>,
 }
 
 /// Tasks that an abort ended, and those whose operation on the medium must be waited for.
@@ -49,6 +54,8 @@ pub(super) struct Ended {
     pub(super) gone: Vec<AbortedTask>,
     /// Each is over when its receiver ends.
     pub(super) draining: Draining,
+    /// Commands that waited for one that ended.
+    pub(super) resumed: Vec<(Arc<Unit>, Resumed, FenceWaits)>,
 }
 
 impl Ended {
@@ -56,6 +63,7 @@ impl Ended {
     pub(super) fn merge(&mut self, mut other: Self) {
         self.gone.append(&mut other.gone);
         self.draining.append(&mut other.draining);
+        self.resumed.append(&mut other.resumed);
     }
 }
 
@@ -68,7 +76,8 @@ impl Unit {
     ) -> Self {
         let (state, ranges, drains) = (Mutex::new(unit), RangeLock::default(), Drains::default());
         let threads = Arc::new(Semaphore::new(UNIT_OPERATIONS_MAX));
-        Self { state, disk, keeper, parameters, ranges, drains, threads }
+        let deadline = Mutex::default();
+        Self { state, disk, keeper, parameters, ranges, drains, deadline, threads }
     }
 
     /// The device's state machine.
@@ -78,22 +87,30 @@ impl Unit {
     }
 
     /// Runs an abort and notes, under the same lock, which tasks must be waited for.
-    pub(super) fn abort(&self, abort: impl FnOnce(&mut LogicalUnit) -> Aborted) -> Ended {
+    pub(super) fn abort(self: &Arc<Self>, abort: impl FnOnce(&mut LogicalUnit) -> Aborted) -> Ended {
         let mut unit = self.lock();
         let aborted = abort(&mut unit);
         let draining =
             aborted.draining.into_iter().map(|task| (task, self.drains.wait_for(task.task))).collect();
         // Nothing has to wait for a read: what it brings is dropped when it comes.
         let gone = aborted.gone.into_iter().chain(aborted.reading).collect();
-        Ended { gone, draining }
+        let resumed = unit.after_abort().into_iter().map(|resumed| {
+            let waits = self.waits_of(resumed.task, &resumed.step);
+            (self.clone(), resumed, waits)
+        });
+        Ended { gone, draining, resumed: resumed.collect() }
     }
 
     /// Takes a step of the state machine. What a fence must wait for is noted under the same lock, so that no task can leave
     /// the medium unseen in between.
-    pub(super) fn step(&self, step: impl FnOnce(&mut LogicalUnit) -> Step) -> (Step, FenceWaits) {
+    pub(super) fn step(
+        &self,
+        task: TaskId,
+        step: impl FnOnce(&mut LogicalUnit) -> Step,
+    ) -> (Step, FenceWaits) {
         let mut unit = self.lock();
         let step = step(&mut unit);
-        let waits = self.waits_of(&step);
+        let waits = self.waits_of(task, &step);
         (step, waits)
     }
 
@@ -106,13 +123,13 @@ impl Unit {
         let steps = steps(&mut unit).into_iter();
         steps
             .map(|resumed| {
-                let waits = self.waits_of(&resumed.step);
+                let waits = self.waits_of(resumed.task, &resumed.step);
                 (resumed, waits)
             })
             .collect()
     }
 
-    fn waits_of(&self, step: &Step) -> FenceWaits {
+    fn waits_of(&self, task: TaskId, step: &Step) -> FenceWaits {
         let Step::Fence(fence) = step else { return FenceWaits::default() };
         FenceWaits {
             shut_out: fence.drain.iter().map(|&task| self.drains.wait_for(task)).collect(),
@@ -122,6 +139,16 @@ impl Unit {
                 .iter()
                 .map(|&task| (task, self.drains.wait_for(task.task)))
                 .collect(),
+            over: Some(self.drains.wait_for(task)),
+        }
+    }
+
+    /// When the fence of `task` must be over; the time begins with the first call for it.
+    pub(super) fn fence_deadline(&self, task: TaskId, limit: Duration) -> Instant {
+        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        match *deadline {
+            Some((of, until)) if of == task => until,
+            _ => deadline.insert((task, Instant::now() + limit)).1,
         }
     }
 

@@ -98,7 +98,9 @@ impl<'a> Line<'a> {
             outcome: match outcome {
                 Ok(()) => "done",
                 Err(FenceFailure::DrainTimeout) => "failed: operations on the medium took too long",
+                Err(FenceFailure::GivenUp) => "failed: the command was aborted, or another came before it",
                 Err(FenceFailure::Persist) => "failed: the record could not be kept",
+                Err(FenceFailure::Replaced) => "failed: another gateway was faster",
             },
             initiator: initiator.name.to_string(),
             isid: initiator.isid.to_string(),

@@ -277,27 +277,56 @@ fn a_cold_reset_that_would_end_the_reservations_of_others_is_refused() {
 }
 
 #[test]
-fn behind_a_fence_that_many_stalled_writes_hold_up_keys_are_read_and_a_third_node_registers_when_it_fails() {
-    for action in [3, 4, 5] {
-        let bench = Bench::with(|settings| settings.drain_timeout = Duration::from_millis(300));
-        let (mut one, mut two) = bench.registered();
-        let mut third = bench.login(3);
-        assert_eq!(persistent_out(&mut one, 0, 1, 5, 1, 0).status, GOOD);
-        for lba in 0..16 {
-            begin_write(&mut one, 0, lba);
-        }
-        bench.disks[0].await_writes(2);
-        begin_basic(&mut two, action, 5, 2, 1);
-        // A CLEAR shuts nobody out and waits for nothing; answered, it is known to come before the third node.
-        let cleared = (action == 3).then(|| response(&mut two).bhs[3]);
-        begin_basic(&mut third, 0, 0, 0, 3);
-        let mut reader = bench.login(4);
-        assert_eq!(persistent_in(&mut reader, 0, 0).status, GOOD);
-        let fence = cleared.unwrap_or_else(|| response(&mut two).bhs[3]);
-        let register = response(&mut third).bhs[3];
-        assert_eq!(bench.disks[0].passed(), 0, "all this while the medium stands still");
-        assert_eq!((fence, register), (if action == 3 { GOOD } else { CHECK_CONDITION }, GOOD));
-        let (expected, holder) = if action == 3 { (vec![3], None) } else { (vec![1, 2, 3], Some((5, 1))) };
-        assert_eq!((keys(&mut reader, 0), held(&mut reader, 0)), (expected, holder));
+fn while_a_fence_waits_for_a_medium_that_stands_still_others_register_release_read_and_clear() {
+    let bench = Bench::new();
+    let (mut one, mut two) = bench.registered();
+    let (mut third, mut fourth) = (bench.login(3), bench.login(4));
+    assert_eq!(persistent_out(&mut third, 0, 0, 0, 0, 3).status, GOOD);
+    assert_eq!(persistent_out(&mut third, 0, 1, 5, 3, 0).status, GOOD);
+    for lba in 0..16 {
+        begin_write(&mut one, 0, lba);
     }
+    bench.disks[0].await_writes(2);
+    begin_basic(&mut two, 5, 5, 2, 1);
+    assert_unanswered(&bench, &mut two);
+    // Each is answered, and made durable, while the fence and the medium wait.
+    assert_eq!(persistent_out(&mut fourth, 0, 0, 0, 0, 4).status, GOOD);
+    assert_eq!(persistent_out(&mut third, 0, 6, 0, 0, 0x33).status, GOOD);
+    assert_eq!((keys(&mut fourth, 0), held(&mut fourth, 0)), (vec![1, 2, 4, 0x33], Some((5, 0x33))));
+    assert_eq!(persistent_out(&mut third, 0, 2, 5, 0x33, 0).status, GOOD);
+    assert_eq!(held(&mut third, 0), None);
+    assert_eq!(bench.disks[0].passed(), 0, "all this while the medium stands still");
+    bench.disks[0].open();
+    assert_eq!(response(&mut two).bhs[3], GOOD);
+    assert_eq!(keys(&mut third, 0), [2, 4, 0x33]);
+}
+
+#[test]
+fn a_clear_does_not_wait_for_a_fence_that_then_finds_nobody_to_preempt() {
+    let bench = Bench::new();
+    let (mut one, mut two) = bench.registered();
+    let mut third = bench.login(3);
+    assert_eq!(persistent_out(&mut third, 0, 0, 0, 0, 3).status, GOOD);
+    assert_eq!(persistent_out(&mut third, 0, 1, 5, 3, 0).status, GOOD);
+    begin_write(&mut one, 0, 0);
+    bench.disks[0].await_writes(1);
+    begin_basic(&mut two, 4, 5, 2, 1);
+    assert_unanswered(&bench, &mut two);
+    assert_eq!(persistent_out(&mut third, 0, 3, 0, 3, 0).status, GOOD);
+    assert_eq!(response(&mut two).bhs[3], CONFLICT);
+    assert_eq!(bench.disks[0].passed(), 0, "neither waited for the medium");
+}
+
+#[test]
+fn what_passed_a_fence_stays_when_the_fence_fails() {
+    let bench = Bench::with(|settings| settings.drain_timeout = Duration::from_millis(300));
+    let (mut one, mut two) = bench.registered();
+    let mut third = bench.login(3);
+    assert_eq!(persistent_out(&mut one, 0, 1, 5, 1, 0).status, GOOD);
+    begin_write(&mut one, 0, 0);
+    bench.disks[0].await_writes(1);
+    begin_basic(&mut two, 4, 5, 2, 1);
+    assert_eq!(persistent_out(&mut third, 0, 0, 0, 0, 3).status, GOOD);
+    assert_eq!(response(&mut two).bhs[3], CHECK_CONDITION);
+    assert_eq!((keys(&mut third, 0), held(&mut third, 0)), (vec![1, 2, 3], Some((5, 1))));
 }

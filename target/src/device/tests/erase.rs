@@ -54,6 +54,21 @@ fn while_it_runs_only_what_looks_at_no_medium_is_processed_and_progress_is_told(
 }
 
 #[test]
+fn a_change_of_reservations_whose_list_comes_while_it_runs_changes_nothing() {
+    let mut bench = Bench::new();
+    let (register, step) = bench.begin(&[0x5f, 0, 0, 0, 0, 0, 0, 0, 24, 0], 24);
+    assert!(matches!(step, Step::DataOut(24)));
+    let (task, _) = begin(&mut bench, &BLOCK_ERASE);
+    let mut list = vec![0; 24];
+    list[15] = 1;
+    let Step::Done(refused) = bench.unit.data_out(register, vec![list.clone().into()]) else { panic!() };
+    assert_eq!(sense(refused).asc, Asc::SANITIZE_IN_PROGRESS);
+    assert_eq!(*bench.unit.reservation_record(), reservation::Record::default());
+    assert_eq!(bench.unit.erase_done(Ok(())), Some((task, Completion::good())));
+    good(bench.run_out(&[0x5f, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list));
+}
+
+#[test]
 fn with_immed_it_is_answered_when_its_beginning_is_durable() {
     let mut bench = Bench::new();
     let mut cdb = BLOCK_ERASE;

@@ -76,27 +76,43 @@ impl Stalling {
         }
     }
 
+    /// The device is told that these tasks are over, although the medium still holds their writes.
+    fn forget(&mut self, which: impl Fn(TaskId) -> bool) {
+        let (now, later) = std::mem::take(&mut self.held).into_iter().partition(|(task, ..)| which(*task));
+        self.held = later;
+        let now: Vec<(TaskId, u64, u32)> = now;
+        for (task, nexus, number) in now {
+            self.late.push((nexus, number));
+            self.bench.unit.media_done(task, Ok(MediaReply::Done));
+        }
+    }
+
     /// Runs a command that shuts others out to its answer.
-    fn answer(&mut self, task: TaskId, step: Step, holders: &[u64]) -> Status {
-        let fence = match step {
-            Step::Fence(fence) => fence,
-            Step::Done(completion) => return completion.status,
-            other => panic!("{other:?}"),
-        };
-        let mut waits: Vec<TaskId> = fence.drain.clone();
-        let skipped = |nexus: NexusId| self.variant == Variant::OnlyHolders && !holders.contains(&nexus.0);
-        waits.extend(fence.aborted.draining.iter().filter(|task| !skipped(task.nexus)).map(|task| task.task));
-        if self.variant == Variant::OnlyHolders {
-            waits.retain(|task| {
-                self.held.iter().any(|(held, nexus, _)| held == task && holders.contains(nexus))
-            });
+    fn answer(&mut self, task: TaskId, mut step: Step, holders: &[u64]) -> Status {
+        loop {
+            step = match step {
+                Step::Fence(fence) => {
+                    let aborted = fence.aborted.draining.iter().map(|task| task.task);
+                    let waits: Vec<TaskId> = fence.drain.iter().copied().chain(aborted).collect();
+                    match self.variant {
+                        Variant::NoDrain => self.forget(|task| waits.contains(&task)),
+                        Variant::OnlyHolders => {
+                            let skipped = |task: &TaskId, held: &[(TaskId, u64, u32)]| {
+                                held.iter().any(|(other, nexus, _)| other == task && !holders.contains(nexus))
+                            };
+                            let held = self.held.clone();
+                            self.forget(|task| waits.contains(&task) && skipped(&task, &held));
+                        }
+                        Variant::Right | Variant::CheckBeforeEntering => {}
+                    }
+                    self.land(|task| waits.contains(&task));
+                    self.bench.unit.fence_drained(task, Ok(())).remove(0).step
+                }
+                Step::Record(_) => self.bench.unit.recorded(task, Ok(())).remove(0).step,
+                Step::Done(completion) => return completion.status,
+                other => panic!("{other:?}"),
+            };
         }
-        if self.variant != Variant::NoDrain {
-            self.land(|task| waits.contains(&task));
-        }
-        let resumed = self.bench.unit.fence_done(task, Ok(())).remove(0);
-        let Step::Done(completion) = resumed.step else { panic!("{:?}", resumed.step) };
-        completion.status
     }
 
     fn persistent(&mut self, nexus: u64, out: &PrOut) -> Status {
@@ -351,21 +367,35 @@ fn while_a_fence_runs_neither_the_old_nor_the_new_rules_may_refuse() {
         "PR IN does not wait"
     );
     unit.land(|_| true);
-    unit.bench.unit.fence_done(task, Ok(()));
+    recorded(&mut unit, task, Ok(()));
     assert_eq!(status_of(&mut unit, 2, &WRITE), Status::Good);
+}
+
+/// What comes of a change that nothing stands in the way of.
+fn recorded(unit: &mut Stalling, task: TaskId, outcome: Result<(), FenceFailure>) -> Vec<Resumed> {
+    let resumed = unit.bench.unit.fence_drained(task, Ok(()));
+    let [Resumed { step: Step::Record(_), .. }] = &resumed[..] else { panic!("{resumed:?}") };
+    unit.bench.unit.recorded(task, outcome)
 }
 
 #[test]
 fn a_fence_that_fails_leaves_the_old_rules_and_says_so() {
-    for failure in [FenceFailure::DrainTimeout, FenceFailure::Persist] {
+    for failure in [FenceFailure::DrainTimeout, FenceFailure::Persist, FenceFailure::Replaced] {
         let (mut unit, task) = half_fenced();
         let before = unit.bench.unit.reservation_record().clone();
-        let resumed = unit.bench.unit.fence_done(task, Err(failure)).remove(0);
+        let resumed = if failure == FenceFailure::DrainTimeout {
+            unit.bench.unit.fence_drained(task, Err(failure)).remove(0)
+        } else {
+            unit.land(|_| true);
+            recorded(&mut unit, task, Err(failure)).remove(0)
+        };
         let Step::Done(completion) = resumed.step else { panic!() };
-        assert_eq!(
-            completion.sense.unwrap(),
-            Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE)
-        );
+        if failure == FenceFailure::Replaced {
+            assert_eq!(completion, Completion::without_data(Status::Busy), "nothing was lost: try again");
+        } else {
+            let failed = Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE);
+            assert_eq!(completion.sense.unwrap(), failed);
+        }
         assert_eq!(*unit.bench.unit.reservation_record(), before);
         assert_eq!(status_of(&mut unit, 1, &WRITE), Status::Good, "the old holder still holds");
         assert_eq!(status_of(&mut unit, 2, &WRITE), Status::ReservationConflict);
@@ -375,11 +405,19 @@ fn a_fence_that_fails_leaves_the_old_rules_and_says_so() {
 #[test]
 fn after_a_write_of_the_record_failed_the_next_command_writes_it_again_though_it_changes_nothing() {
     let (mut unit, task) = half_fenced();
-    unit.bench.unit.fence_done(task, Err(FenceFailure::Persist));
+    unit.land(|_| true);
+    recorded(&mut unit, task, Err(FenceFailure::Persist));
     let list = BasicList { key: Key(1), ..Default::default() };
     let (task, _) = unit.bench.begin_as(1, &[0x5f, 1, 1, 0, 0, 0, 0, 0, 24, 0], 24);
     let step = unit.bench.unit.data_out(task, vec![list.encode().into()]);
-    assert!(matches!(&step, Step::Fence(fence) if fence.persist.is_some()), "{step:?}");
+    assert!(matches!(&step, Step::Record(change) if change.persist.is_some()), "{step:?}");
+}
+
+#[test]
+fn an_engine_that_does_not_wait_is_told_again_to_wait() {
+    let (mut unit, task) = half_fenced();
+    let resumed = unit.bench.unit.fence_drained(task, Ok(())).remove(0);
+    assert!(matches!(&resumed.step, Step::Fence(fence) if fence.drain.len() == 1), "{resumed:?}");
 }
 
 #[test]
@@ -404,7 +442,7 @@ fn changes_of_reservations_take_their_turn_and_the_loser_of_a_race_learns_it() {
     let step = unit.bench.unit.data_out(second, vec![list.encode().into()]);
     assert!(matches!(step, Step::Waiting), "{step:?}");
     unit.land(|_| true);
-    let resumed = unit.bench.unit.fence_done(task, Ok(()));
+    let resumed = recorded(&mut unit, task, Ok(()));
     let statuses: Vec<_> = resumed
         .iter()
         .map(|resumed| match &resumed.step {
@@ -432,10 +470,11 @@ fn a_reset_while_reserve_waits_leaves_nobody_reserved() {
     let (task, step) = unit.bench.begin_as(1, &[0x16, 0, 0, 0, 0, 0], 0);
     assert!(matches!(step, Step::Fence(_)));
     let aborted = unit.bench.unit.reset(Reset::LogicalUnit);
-    assert!(aborted.draining.iter().any(|aborted| aborted.task == task), "the reset waits for it");
+    assert!(aborted.gone.iter().any(|aborted| aborted.task == task), "it is given up");
+    let resumed = unit.bench.unit.after_abort();
+    assert!(matches!(&resumed[..], [Resumed { step: Step::Aborted, .. }]), "{resumed:?}");
     unit.land(|_| true);
-    let resumed = unit.bench.unit.fence_done(task, Ok(())).remove(0);
-    assert!(matches!(resumed.step, Step::Aborted));
+    assert!(unit.bench.unit.fence_drained(task, Ok(())).is_empty());
     unit.bench.take_attentions(2);
     assert_eq!(status_of(&mut unit, 2, &WRITE), Status::Good);
 }
@@ -449,10 +488,12 @@ fn commands_that_preempt_and_abort_ended_are_told_of_by_status_or_by_attention()
         let (waiting, _) = unit.bench.begin_as(3, &WRITE, 512);
         let list = BasicList { key: Key(2), service_action_key: Key(3), ..Default::default() };
         let (task, _) = unit.bench.begin_as(2, &[0x5f, 5, 1, 0, 0, 0, 0, 0, 24, 0], 24);
-        let Step::Fence(fence) = unit.bench.unit.data_out(task, vec![list.encode().into()]) else { panic!() };
+        let Step::Record(change) = unit.bench.unit.data_out(task, vec![list.encode().into()]) else {
+            panic!()
+        };
         let status = tas.then_some(Status::TaskAborted);
-        assert_eq!(fence.aborted.gone, [AbortedTask { task: waiting, nexus: NexusId(3), status }]);
-        unit.bench.unit.fence_done(task, Ok(()));
+        assert_eq!(change.aborted.gone, [AbortedTask { task: waiting, nexus: NexusId(3), status }]);
+        unit.bench.unit.recorded(task, Ok(()));
         let mut expected = vec![Asc::REGISTRATIONS_PREEMPTED];
         if !tas {
             expected.push(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);

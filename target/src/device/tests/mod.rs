@@ -15,6 +15,7 @@ mod inquiry;
 mod mode_select;
 mod mode_sense;
 mod opcodes;
+mod overtaking;
 mod random;
 mod refusals;
 mod removable;
@@ -179,7 +180,8 @@ impl Bench {
                     let reply = self.execute(op);
                     self.unit.media_done(task, Ok(reply))
                 }
-                Step::Fence(_) => self.unit.fence_done(task, Ok(())).remove(0).step,
+                Step::Fence(_) => self.unit.fence_drained(task, Ok(())).remove(0).step,
+                Step::Record(_) => self.unit.recorded(task, Ok(())).remove(0).step,
                 Step::Erase(erase) => match self.erase(task, &erase) {
                     Some(completion) => return completion,
                     None => panic!("nobody waits for the erasure"),

@@ -239,11 +239,12 @@ impl World {
         loop {
             step = match step {
                 Step::DataOut(_) => self.bench.unit.data_out(task, vec![list.clone().into()]),
-                Step::Fence(fence) => {
-                    if let Some(record) = fence.persist {
+                Step::Fence(_) => self.bench.unit.fence_drained(task, Ok(())).remove(0).step,
+                Step::Record(change) => {
+                    if let Some(record) = change.persist {
                         self.durable = record;
                     }
-                    self.bench.unit.fence_done(task, Ok(())).remove(0).step
+                    self.bench.unit.recorded(task, Ok(())).remove(0).step
                 }
                 Step::Done(completion) => return outcome(&completion),
                 other => panic!("{other:?}"),
