@@ -3,6 +3,9 @@
 /// Findings of one check that are kept and printed; beyond that they are only counted. A report a person can read.
 pub const MAX_CHECK_FINDINGS: usize = 1000;
 
+/// Processes that the error about a locked image names: enough to find them all by and by.
+pub const LOCK_HOLDERS_NAMED_MAX: usize = 4;
+
 /// Longest file of durable state in bytes. A reservation record of [`REGISTRATIONS_MAX`] registrations with the longest names is
 /// shorter; a longer file is not ours.
 pub const STATE_FILE_LEN_MAX: u64 = 2 << 20;
@@ -22,6 +25,13 @@ pub const SERIAL_LEN_MAX: usize = 64;
 /// Blocks of one VHD disk. The largest disk of the format, 2040 GiB, has this many of 512 KiB, the smallest block that Hyper-V
 /// makes. The table takes 5 bytes of memory per block, so 20 MiB, and 8 more per block that has a place while it is opened.
 pub const MAX_VHD_BLOCKS: u32 = 2040 * 2048;
+
+/// Bytes of blocks that are moved between two syncs when an image is compacted: enough that the syncs cost nothing.
+pub const PACK_BATCH_BYTES: u64 = 256 << 20;
+
+/// Blocks of a VHDX file that are moved when it is compacted, at 24 bytes each, and half as much again for gaps. A file of 16 TiB
+/// with blocks of 1 MiB has as many.
+pub const MAX_VHDX_PACKED_BLOCKS: usize = 16 << 20;
 
 /// Places for blocks that one VHD disk remembers as free, at 16 bytes each. What is beyond stays unused in the file.
 pub const MAX_VHD_FREE_SLOTS: usize = 65_536;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
 
-use super::host_lock;
+use super::{host_lock, lock_holder};
 use crate::image::{Access, BlockFile, FileKey};
 
 /// Buffers that the kernel takes in one call (`UIO_MAXIOV`).
@@ -35,7 +35,7 @@ pub enum HostFileError {
         source: io::Error,
     },
     /// A lock on the file is held.
-    #[error("{} is in use: another process has it open{}", path.display(), match access {
+    #[error("{} is in use: {} has it open{}", path.display(), holder.as_deref().unwrap_or("another process"), match access {
         Access::ReadOnly => " for writing; stop that one first",
         Access::ReadWrite => "; stop that one first, or open the image read-only in both",
     })]
@@ -44,6 +44,8 @@ pub enum HostFileError {
         path: PathBuf,
         /// What it was to be opened for.
         access: Access,
+        /// Who has it, where the host tells.
+        holder: Option<String>,
     },
     /// A directory, a pipe or the like.
     #[error("{} is neither a file nor a block device", path.display())]
@@ -108,7 +110,8 @@ impl HostFile {
     pub fn locked(mut file: File, path: &Path, access: Access) -> Result<Self, HostFileError> {
         let io = |source| HostFileError::Io { path: path.to_owned(), source };
         if !host_lock::take(&file, access).map_err(|e| io(e.into()))? {
-            return Err(HostFileError::InUse { path: path.to_owned(), access });
+            let holder = lock_holder::name(&file);
+            return Err(HostFileError::InUse { path: path.to_owned(), access, holder });
         }
         let kind = file.metadata().map_err(io)?.file_type();
         let device_len = if kind.is_file() { None } else { Some(file.seek(SeekFrom::End(0)).map_err(io)?) };

@@ -14,6 +14,7 @@ mod host_lock;
 pub mod host_parents;
 mod latch;
 mod listener;
+mod lock_holder;
 mod login;
 mod logins;
 mod media;

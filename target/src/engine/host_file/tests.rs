@@ -79,7 +79,8 @@ fn one_writer_or_many_readers_have_a_file() {
     let reader = HostFile::open(&path, Access::ReadOnly).unwrap();
     let second = HostFile::open(&path, Access::ReadOnly).unwrap();
     let refused = HostFile::open(&path, Access::ReadWrite).unwrap_err().to_string();
-    assert!(refused.contains("shared.vhd") && refused.contains("another process"), "{refused}");
+    let me = format!("this process ({}) itself has it open", std::process::id());
+    assert!(refused.contains("shared.vhd") && refused.contains(&me), "{refused}");
     drop((reader, second));
     let writer = HostFile::open(&path, Access::ReadWrite).unwrap();
     assert!(matches!(HostFile::open(&path, Access::ReadOnly), Err(HostFileError::InUse { .. })));
@@ -105,6 +106,58 @@ fn qemu_is_kept_out_of_a_file_that_is_written() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("lock"), "{output:?}");
     drop(file);
     assert!(write().status.success());
+}
+
+#[test]
+fn the_error_about_a_locked_file_names_the_process_that_has_it() {
+    let folder = folder();
+    let path = folder.path().join("f.raw");
+    drop(HostFile::create_new(&path).unwrap());
+    let mut other = Command::new("flock")
+        .args(["--exclusive", "--no-fork"])
+        .arg(&path)
+        .args(["sh", "-c", "echo locked; exec sleep 600"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    io::BufRead::read_line(&mut io::BufReader::new(other.stdout.take().unwrap()), &mut line).unwrap();
+    let refused = HostFile::open(&path, Access::ReadOnly).unwrap_err().to_string();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(line, "locked\n");
+    let holder = format!("sleep (process {})", other.id());
+    assert!(
+        refused.contains(&holder) || refused.contains(&format!("sh (process {})", other.id())),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_qemu_that_has_the_file_is_named() {
+    if Command::new("qemu-io").arg("--version").output().is_err() {
+        println!("skipped: qemu-io is not installed");
+        return;
+    }
+    let folder = folder();
+    let path = folder.path().join("f.raw");
+    HostFile::create_new(&path).unwrap().set_len(1 << 20).unwrap();
+    let mut qemu = Command::new("qemu-io")
+        .args(["-f", "raw"])
+        .arg(&path)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut commands, mut answers) =
+        (qemu.stdin.take().unwrap(), io::BufReader::new(qemu.stdout.take().unwrap()));
+    io::Write::write_all(&mut commands, b"length\n").unwrap();
+    let mut answer = String::new();
+    io::BufRead::read_line(&mut answers, &mut answer).unwrap();
+    let refused = HostFile::open(&path, Access::ReadWrite).unwrap_err().to_string();
+    drop(commands);
+    qemu.wait().unwrap();
+    assert!(refused.contains(&format!("qemu-io (process {})", qemu.id())), "{answer:?}: {refused}");
 }
 
 #[test]
