@@ -65,7 +65,7 @@ pub fn copy(
 }
 
 /// Runs of pieces that are not all zero.
-fn data_runs(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+pub(super) fn data_runs(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let zero =
         |at: usize| bytes.get(at..bytes.len().min(at + PIECE)).is_none_or(|p| p.iter().all(|b| *b == 0));
     let mut at = 0;

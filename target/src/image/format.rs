@@ -13,9 +13,12 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::pack::PackError;
+use super::tools::Progress;
+
 use super::{
-    Access, BlockFile, CheckReport, ChildOptions, CreateError, CreateOptions, Disk, Environment, ImageInfo,
-    Lineage, Link, OpenError, OpenErrorKind, Severity, chain, raw, vhd, vhdx,
+    Access, BlockFile, CheckReport, ChildOptions, CreateError, CreateOptions, Disk, Environment, FileSize,
+    ImageInfo, Lineage, Link, OpenError, OpenErrorKind, ParentRecord, Severity, chain, raw, vhd, vhdx,
 };
 
 /// A format that images are served in.
@@ -35,8 +38,11 @@ type LinkFn = fn(&Arc<dyn BlockFile>) -> Result<Option<Link>, OpenError>;
 type IdentityFn = fn(&Arc<dyn BlockFile>) -> Result<Uuid, OpenError>;
 type CreateChildFn = fn(&dyn BlockFile, &ChildOptions, &dyn Environment) -> Result<(), CreateError>;
 type CreateFn = fn(&dyn BlockFile, &CreateOptions, &dyn Environment) -> Result<(), CreateError>;
+type MeasureFn = fn(&CreateOptions) -> Result<FileSize, CreateError>;
+type SetParentFn = fn(&Arc<dyn BlockFile>, &ParentRecord, &Arc<dyn Environment>) -> Result<(), OpenError>;
 type ResizeFn = fn(&Arc<dyn BlockFile>, u64, &Arc<dyn Environment>) -> Result<(), OpenError>;
 type ExpectFn = fn(&Arc<dyn BlockFile>, Uuid, Uuid, &Arc<dyn Environment>) -> Result<(), OpenError>;
+type CompactFn = fn(&Arc<dyn BlockFile>, &Arc<dyn Environment>, Progress<'_>) -> Result<(), PackError>;
 type InspectFn = fn(&Arc<dyn BlockFile>) -> Result<ImageInfo, OpenError>;
 type CheckFn = fn(&Arc<dyn BlockFile>, bool, &Arc<dyn Environment>) -> Result<CheckReport, OpenError>;
 
@@ -46,9 +52,12 @@ struct Row {
     extensions: &'static [&'static str],
     open: OpenFn,
     create: CreateFn,
+    measure: MeasureFn,
     /// What differencing disks need; `None` for a format without them.
     chain: Option<ChainRow>,
     resize: ResizeFn,
+    /// Moves blocks; `None` for a format without them.
+    compact: Option<CompactFn>,
     inspect: InspectFn,
     check: CheckFn,
 }
@@ -57,6 +66,7 @@ struct ChainRow {
     link: LinkFn,
     identity: IdentityFn,
     create_child: CreateChildFn,
+    set_parent: SetParentFn,
     /// Where writing to a parent changes its identity: tells a child the next one.
     expect_parent: Option<ExpectFn>,
 }
@@ -67,8 +77,10 @@ static RAW: Row = Row {
     extensions: &["raw", "img", "bin", "iso"],
     open: raw::open,
     create: raw::create,
+    measure: raw::measure,
     chain: None,
     resize: raw::resize,
+    compact: None,
     inspect: raw::inspect,
     check: raw::check,
 };
@@ -78,13 +90,16 @@ static VHD: Row = Row {
     extensions: &["vhd", "avhd", "vpc"],
     open: vhd::open,
     create: vhd::create,
+    measure: vhd::measure,
     chain: Some(ChainRow {
         link: vhd::link,
         identity: vhd::identity,
         create_child: vhd::create_child,
+        set_parent: vhd::set_parent,
         expect_parent: None,
     }),
     resize: vhd::resize,
+    compact: Some(vhd::compact),
     inspect: vhd::inspect,
     check: vhd::check,
 };
@@ -94,13 +109,16 @@ static VHDX: Row = Row {
     extensions: &["vhdx", "avhdx"],
     open: vhdx::open,
     create: vhdx::create,
+    measure: vhdx::measure,
     chain: Some(ChainRow {
         link: vhdx::link,
         identity: vhdx::identity,
         create_child: vhdx::create_child,
+        set_parent: vhdx::set_parent,
         expect_parent: Some(vhdx::expect_parent),
     }),
     resize: vhdx::resize,
+    compact: Some(vhdx::compact),
     inspect: vhdx::inspect,
     check: vhdx::check,
 };
@@ -210,6 +228,32 @@ impl Format {
         (self.row().create)(file, options, env)
     }
 
+    /// How long the file of an image with these options will be.
+    ///
+    /// # Errors
+    /// [`CreateError`] when an option has a value that the format does not allow.
+    pub fn measure(self, options: &CreateOptions) -> Result<FileSize, CreateError> {
+        (self.row().measure)(options)
+    }
+
+    /// Lets the child in `file`, which is not open, name `parent` in place of the parent that it has. Nothing else changes: whoever
+    /// calls has made sure that the new parent reads the same, see [`super::rebase`]. A crash leaves the old parent or the new
+    /// one.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file is no differencing disk, the name does not fit, or the host fails.
+    pub fn set_parent(
+        self,
+        file: &Arc<dyn BlockFile>,
+        parent: &ParentRecord,
+        env: &Arc<dyn Environment>,
+    ) -> Result<(), OpenError> {
+        match &self.row().chain {
+            Some(chain) => (chain.set_parent)(file, parent, env),
+            None => Err(OpenError::unsupported(self, "parent", "this format has no differencing disks")),
+        }
+    }
+
     /// Lets the child in `file` go on to accept its parent while that gets the identity `next` in place of `now`.
     ///
     /// # Errors
@@ -239,6 +283,20 @@ impl Format {
         env: &Arc<dyn Environment>,
     ) -> Result<(), OpenError> {
         (self.row().resize)(file, size, env)
+    }
+
+    /// Moves the last blocks of `file`, which is not open, into gaps before them, and cuts the file off. A stop at any point, and a
+    /// crash, leave an image with the same content.
+    ///
+    /// # Errors
+    /// [`PackError`].
+    pub fn compact(
+        self,
+        file: &Arc<dyn BlockFile>,
+        env: &Arc<dyn Environment>,
+        progress: Progress<'_>,
+    ) -> Result<(), PackError> {
+        self.row().compact.map_or(Ok(()), |compact| compact(file, env, progress))
     }
 
     /// Describes `file` without changing it.

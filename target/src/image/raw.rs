@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Health;
 use super::{
     Access, Allocation, BlockFile, BlockStatus, CheckReport, CreateError, CreateOptions, Disk, DiskError,
-    Environment, FlushGate, Format, Geometry, ImageInfo, Lineage, OpenError, Severity,
+    Environment, FileSize, FlushGate, Format, Geometry, ImageInfo, Lineage, OpenError, Severity,
 };
 
 /// What file systems and devices allocate in at best; smaller pieces are zeroed, not freed.
@@ -65,6 +65,20 @@ pub fn create(
     options: &CreateOptions,
     _env: &dyn Environment,
 ) -> Result<(), CreateError> {
+    measure(options)?;
+    file.set_len(options.size)?;
+    if options.allocation == Allocation::Fixed {
+        file.reserve(0..options.size)?;
+    }
+    file.sync_data()?;
+    Ok(())
+}
+
+/// How long the file of a new disk will be.
+///
+/// # Errors
+/// [`CreateError`] when an option has a value that a raw disk cannot have.
+pub fn measure(options: &CreateOptions) -> Result<FileSize, CreateError> {
     let refuse = |option, value: u64, rule| Err(CreateError::option(Format::Raw, option, value, rule));
     if options.size == 0 || !options.size.is_multiple_of(512) {
         return refuse("size", options.size, "a raw disk is a multiple of 512 bytes, at least one");
@@ -85,12 +99,7 @@ pub fn create(
     if let Some(size) = options.physical_sector.filter(|s| *s != UNIT) {
         return refuse("physical sector size", size.into(), "a raw disk cannot record it; it is always 4096");
     }
-    file.set_len(options.size)?;
-    if options.allocation == Allocation::Fixed {
-        file.reserve(0..options.size)?;
-    }
-    file.sync_data()?;
-    Ok(())
+    Ok(FileSize::constant(u64::from(UNIT), options.size))
 }
 
 /// Makes the disk `size` bytes long.

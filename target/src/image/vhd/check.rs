@@ -1,5 +1,6 @@
 //! What can be said about a VHD file without serving it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::bitmap;
@@ -126,6 +127,31 @@ fn footer_oddities(found: &Found, kind: Kind) -> Vec<String> {
     notes
 }
 
+/// How many sectors of `range` hold a byte that is not zero. Holes cost nothing.
+fn not_zero(file: &dyn BlockFile, range: Range<u64>, buf: &mut [u8]) -> Result<u64, OpenError> {
+    let failed = |e| OpenError::io(Format::Vhd, "block", e);
+    let (mut at, mut count) = (range.start, 0);
+    while at < range.end {
+        let Some(data) = file.next_data(at).map_err(failed)?.filter(|data| data.start < range.end) else {
+            break;
+        };
+        at = data.start.max(at);
+        at -= (at - range.start) % 512;
+        let end = data.end.next_multiple_of(512).min(range.end);
+        while at < end {
+            // Both ends are whole sectors of the range.
+            let len = (end - at).next_multiple_of(512).min(range.end - at);
+            let len = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len());
+            let part = buf.get_mut(..len).unwrap_or_default();
+            file.read_exact_at(part, at).map_err(failed)?;
+            let held = part.chunks(512).filter(|sector| sector.iter().any(|byte| *byte != 0)).count();
+            count += u64::try_from(held).unwrap_or(0);
+            at += u64::try_from(len).unwrap_or(range.end);
+        }
+    }
+    Ok(count)
+}
+
 /// Notes blocks with sectors that count as never written although there are bytes in their place.
 fn partial_blocks(file: &dyn BlockFile, layout: &Layout, notes: &mut Vec<String>) -> Result<(), OpenError> {
     let read =
@@ -134,7 +160,7 @@ fn partial_blocks(file: &dyn BlockFile, layout: &Layout, notes: &mut Vec<String>
     let mut bits = vec![0; usize::try_from(shape.bitmap_len).unwrap_or(0)];
     let mut hidden: u64 = 0;
     let mut partial: u64 = 0;
-    let mut sector = [0; 512];
+    let mut buf = vec![0; 64 << 10];
     for (place, block) in layout.table.iter().zip(0u32..).filter(|(place, _)| **place != UNALLOCATED) {
         let at = u64::from(*place) * 512;
         read(&mut bits, at)?;
@@ -143,9 +169,9 @@ fn partial_blocks(file: &dyn BlockFile, layout: &Layout, notes: &mut Vec<String>
             continue;
         }
         partial += 1;
-        for clear in bitmap::runs(&bits, 0..sectors).filter(|(_, set)| !set).flat_map(|(run, _)| run) {
-            read(&mut sector, at + shape.bitmap_len + clear * 512)?;
-            hidden += u64::from(sector.iter().any(|b| *b != 0));
+        for (run, _) in bitmap::runs(&bits, 0..sectors).filter(|(_, set)| !set) {
+            let payload = at + shape.bitmap_len;
+            hidden += not_zero(file, payload + run.start * 512..payload + run.end * 512, &mut buf)?;
         }
     }
     if partial > 0 {

@@ -6,7 +6,9 @@
 use super::footer::{FOOTER_LEN, Footer, Kind};
 use super::header::{Header, Locator, MAX_LOCATOR_TEXT, locator_texts};
 use super::layout::Shape;
-use crate::image::{Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, Format};
+use crate::image::{
+    Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, FileSize, Format,
+};
 use crate::limits::MAX_VHD_BLOCKS;
 
 /// 2040 GiB: what 32-bit sector numbers leave after the metadata.
@@ -22,6 +24,20 @@ pub(super) fn create(
     options: &CreateOptions,
     env: &dyn Environment,
 ) -> Result<(), CreateError> {
+    match plan(options)? {
+        Plan::Fixed => create_fixed(file, options.size, env),
+        Plan::Dynamic(shape, block) => create_dynamic(file, &shape, block, env),
+    }
+}
+
+/// What is to be made.
+enum Plan {
+    Fixed,
+    /// With this size of a block.
+    Dynamic(Shape, u32),
+}
+
+fn plan(options: &CreateOptions) -> Result<Plan, CreateError> {
     let refuse = |option, value: u64, rule| Err(CreateError::option(Format::Vhd, option, value, rule));
     if options.size == 0 || !options.size.is_multiple_of(512) || options.size > MAX_SIZE {
         return refuse(
@@ -37,12 +53,10 @@ pub(super) fn create(
         return refuse("physical sector size", size.into(), "VHD cannot record it; ours are aligned to 4096");
     }
     match options.allocation {
-        Allocation::Fixed => {
-            if let Some(size) = options.block_size {
-                return refuse("block size", size, "a fixed VHD has no blocks");
-            }
-            create_fixed(file, options.size, env)
-        }
+        Allocation::Fixed => match options.block_size {
+            Some(size) => refuse("block size", size, "a fixed VHD has no blocks"),
+            None => Ok(Plan::Fixed),
+        },
         Allocation::Dynamic => {
             let block_size = options.block_size.unwrap_or(DEFAULT_BLOCK_SIZE);
             let block = u32::try_from(block_size).ok().filter(|_| BLOCK_SIZES.contains(&block_size));
@@ -53,9 +67,26 @@ pub(super) fn create(
             let Some(shape) = shape.filter(all_fits) else {
                 return refuse("block size", block_size, "a disk of this size needs larger blocks");
             };
-            create_dynamic(file, &shape, block, env)
+            Ok(Plan::Dynamic(shape, block))
         }
     }
+}
+
+/// How long the file of a new image will be.
+pub(super) fn measure(options: &CreateOptions) -> Result<FileSize, CreateError> {
+    Ok(match plan(options)? {
+        Plan::Fixed => FileSize::constant(4096, options.size + FOOTER_LEN as u64),
+        Plan::Dynamic(shape, _) => {
+            let table_end = TABLE_AT + table_len(&shape);
+            let first = Shape::file_len(shape.slot_after(table_end) + shape.slot_len());
+            FileSize {
+                block_size: shape.block_size,
+                empty: Shape::file_len(table_end),
+                first,
+                each: shape.stride(),
+            }
+        }
+    })
 }
 
 fn table_len(shape: &Shape) -> u64 {

@@ -98,6 +98,15 @@ impl Footer {
         &self.bytes
     }
 
+    /// The same with the dynamic header at `offset`.
+    pub(super) fn with_data_offset(&self, offset: u64) -> Self {
+        let mut bytes = self.bytes;
+        put(&mut bytes, 16, &offset.to_be_bytes());
+        let sum = checksum(&bytes, CHECKSUM_AT);
+        put(&mut bytes, CHECKSUM_AT, &sum.to_be_bytes());
+        Self { bytes }
+    }
+
     /// The same for a disk of `size` bytes. The original size stays; a geometry that spoke of the size gets the new one.
     pub(super) fn with_size(&self, size: u64) -> Self {
         let mut bytes = self.bytes;

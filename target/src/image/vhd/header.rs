@@ -89,13 +89,20 @@ impl Header {
         parent: &ParentRecord,
         locators: &[Locator],
     ) -> Self {
-        let mut header = Self::new(table_offset, entries, block_size);
+        Self::new(table_offset, entries, block_size).with_parent(parent, locators)
+    }
+
+    /// The same with another parent. `locators` are written where they say.
+    pub(super) fn with_parent(&self, parent: &ParentRecord, locators: &[Locator]) -> Self {
+        let mut header = self.clone();
         let bytes = &mut header.bytes;
         put(bytes, 40, parent.id.as_bytes());
         put(bytes, 56, &seconds_since_2000(parent.modified).to_be_bytes());
         let name = parent.absolute.rsplit('/').next().unwrap_or_default();
         let name: Vec<u8> = name.encode_utf16().take(255).flat_map(u16::to_be_bytes).collect();
+        put(bytes, 64, &[0; 512]);
         put(bytes, 64, &name);
+        put(bytes, LOCATORS.start, &[0; LOCATORS.end - LOCATORS.start]);
         for (locator, at) in locators.iter().zip(LOCATORS.step_by(LOCATOR_LEN)) {
             put(bytes, at, &locator.platform);
             put(bytes, at + 4, &locator.len.next_multiple_of(512).to_be_bytes());

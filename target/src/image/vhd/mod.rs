@@ -23,6 +23,8 @@ mod footer;
 mod geometry;
 mod header;
 mod layout;
+mod pack;
+mod rebase;
 mod resize;
 mod space;
 mod table;
@@ -31,9 +33,11 @@ mod write;
 use std::io;
 use std::sync::Arc;
 
+use super::pack::PackError;
+use super::tools::Progress;
 use super::{
-    Access, BlockFile, CheckReport, ChildOptions, CreateError, CreateOptions, Disk, Environment, Format,
-    ImageInfo, Lineage, Link, OpenError, OpenErrorKind,
+    Access, BlockFile, CheckReport, ChildOptions, CreateError, CreateOptions, Disk, Environment, FileSize,
+    Format, ImageInfo, Lineage, Link, OpenError, OpenErrorKind, ParentRecord,
 };
 use dynamic::DynamicDisk;
 use footer::Kind;
@@ -173,6 +177,38 @@ pub fn create_child(
     env: &dyn Environment,
 ) -> Result<(), CreateError> {
     create::create_child(file, options, env)
+}
+
+/// Moves blocks into gaps before them and cuts the file off.
+///
+/// # Errors
+/// [`PackError`]; a file that is not sound is not changed.
+pub fn compact(
+    file: &Arc<dyn BlockFile>,
+    _env: &Arc<dyn Environment>,
+    progress: Progress<'_>,
+) -> Result<(), PackError> {
+    pack::compact(&**file, progress)
+}
+
+/// How long the file of a new image will be.
+///
+/// # Errors
+/// [`CreateError`] when an option has a value that VHD does not allow.
+pub fn measure(options: &CreateOptions) -> Result<FileSize, CreateError> {
+    create::measure(options)
+}
+
+/// Lets the differencing disk in `file` name `parent` as its parent.
+///
+/// # Errors
+/// [`OpenError`] when it is no sound differencing disk, the name is too long, or the host fails.
+pub fn set_parent(
+    file: &Arc<dyn BlockFile>,
+    parent: &ParentRecord,
+    _env: &Arc<dyn Environment>,
+) -> Result<(), OpenError> {
+    rebase::set_parent(&**file, parent)
 }
 
 /// Makes the disk `size` bytes long. What is cut off is zero already; what is new reads as zero.

@@ -33,8 +33,7 @@ pub(super) fn resize(file: &Arc<dyn BlockFile>, size: u64) -> Result<(), OpenErr
     let footer = found.footer.with_size(size);
     match found.footer.kind()? {
         Kind::Fixed => resize_fixed(file, &found, &footer),
-        Kind::Dynamic => resize_dynamic(file, &footer),
-        Kind::Differencing => refuse("a differencing VHD has the size of its parent".to_owned()),
+        Kind::Dynamic | Kind::Differencing => resize_dynamic(file, &footer),
     }
 }
 

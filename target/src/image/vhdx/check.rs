@@ -90,7 +90,8 @@ fn inspect(container: &Container, report: &mut CheckReport) -> Result<(), OpenEr
     })
     .map_err(|e| OpenError::io(Format::Vhdx, "block allocation table", e))?;
     blocks.end_chunk(u64::MAX);
-    let leaked = blocks.map.free();
+    // As in VHD: where no block fits nothing is lost.
+    let leaked = blocks.map.free(container.shape.block_size() / MIB);
     if leaked > 0 {
         report.found(Severity::Leak, format!("{leaked} MiB of the file are referred to by nothing"));
     }
@@ -214,7 +215,28 @@ impl Map {
         free
     }
 
-    fn free(&self) -> u64 {
-        self.mibs - self.words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>()
+    /// MiBs in free runs of at least `least`, and at the end.
+    fn free(&self, least: u64) -> u64 {
+        let (mut free, mut run) = (0, 0);
+        let mut end_run = |run: &mut u64, last: bool| {
+            if *run >= least || last {
+                free += *run;
+            }
+            *run = 0;
+        };
+        for (n, word) in (0u64..).zip(&self.words) {
+            let bits = (self.mibs - n * 64).min(64);
+            match *word {
+                0 => run += bits,
+                u64::MAX => end_run(&mut run, false),
+                word => {
+                    for bit in 0..bits {
+                        if word >> bit & 1 == 0 { run += 1 } else { end_run(&mut run, false) }
+                    }
+                }
+            }
+        }
+        end_run(&mut run, true);
+        free
     }
 }

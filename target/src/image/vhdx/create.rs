@@ -10,7 +10,9 @@ use super::metadata::{BLOCK_SIZES, Metadata, SIZE_MAX};
 use super::parent_locator::ParentLocator;
 use super::region::{RegionTable, TABLE_OFFSETS};
 use super::{MIB, SIGNATURE};
-use crate::image::{Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, Format};
+use crate::image::{
+    Allocation, BlockFile, ChildOptions, CreateError, CreateOptions, Environment, FileSize, Format,
+};
 
 /// Block size when none is asked for: that of Windows.
 const BLOCK_SIZE: u64 = 32 * MIB;
@@ -35,7 +37,7 @@ pub fn create(
     options: &CreateOptions,
     env: &dyn Environment,
 ) -> Result<(), CreateError> {
-    lay_out(file, &metadata(options, env)?, env)
+    lay_out(file, &metadata(options, env.random_guid()?)?, env)
 }
 
 /// Lays a new differencing disk into an empty file and makes it durable.
@@ -55,7 +57,7 @@ pub fn create_child(
         physical_sector: Some(options.physical_sector),
     };
     let parent = Some(ParentLocator::new(&options.parent));
-    lay_out(file, &Metadata { parent, ..metadata(&like, env)? }, env)
+    lay_out(file, &Metadata { parent, ..metadata(&like, env.random_guid()?)? }, env)
 }
 
 fn lay_out(file: &dyn BlockFile, metadata: &Metadata, env: &dyn Environment) -> Result<(), CreateError> {
@@ -67,8 +69,7 @@ fn lay_out(file: &dyn BlockFile, metadata: &Metadata, env: &dyn Environment) -> 
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file is not empty").into());
     }
     let shape = Shape::new(metadata.block_size, metadata.size, metadata.logical_sector);
-    // With room for bitmaps, so that the file can become the parent or the child of another without moving the table.
-    let blocks = BAT + (shape.entries_with_bitmaps() * 8).next_multiple_of(MIB);
+    let blocks = first_block(shape);
     let end = if metadata.fixed { blocks + shape.blocks() * shape.block_size() } else { blocks };
     file.set_len(end)?;
     // What the log, metadata and a small table need is there from the start: a full file system then stops a guest's
@@ -105,7 +106,27 @@ fn lay_out(file: &dyn BlockFile, metadata: &Metadata, env: &dyn Environment) -> 
     Ok(())
 }
 
-fn metadata(options: &CreateOptions, env: &dyn Environment) -> Result<Metadata, CreateError> {
+/// Where blocks begin: behind a table with room for bitmaps, so that the file can become the parent or the child of another
+/// without moving the table.
+fn first_block(shape: Shape) -> u64 {
+    BAT + (shape.entries_with_bitmaps() * 8).next_multiple_of(MIB)
+}
+
+/// How long the file of a new image will be.
+///
+/// # Errors
+/// [`CreateError`] when an option has a value that VHDX does not allow.
+pub fn measure(options: &CreateOptions) -> Result<FileSize, CreateError> {
+    let metadata = metadata(options, Uuid::nil())?;
+    let shape = Shape::new(metadata.block_size, metadata.size, metadata.logical_sector);
+    let (empty, each) = (first_block(shape), shape.block_size());
+    Ok(match metadata.fixed {
+        true => FileSize::constant(each, empty + shape.blocks() * each),
+        false => FileSize { block_size: each, empty, first: empty + each, each },
+    })
+}
+
+fn metadata(options: &CreateOptions, disk_id: Uuid) -> Result<Metadata, CreateError> {
     let refuse = |option, value: u64, rule| Err(CreateError::option(Format::Vhdx, option, value, rule));
     let logical_sector = options.logical_sector.unwrap_or(LOGICAL_SECTOR);
     if logical_sector != 512 && logical_sector != 4096 {
@@ -133,7 +154,7 @@ fn metadata(options: &CreateOptions, env: &dyn Environment) -> Result<Metadata, 
         block_size,
         fixed: options.allocation == Allocation::Fixed,
         size,
-        disk_id: env.random_guid()?,
+        disk_id,
         logical_sector,
         physical_sector,
         parent: None,

@@ -1,28 +1,35 @@
 //! Changing what an image says of itself, while it is not open: its size, and its parent.
 //!
 //! Each change ends in one write within one sector of the metadata region, which is there or not after a crash. All that it
-//! needs is durable before. So the log is not used; it must be empty, and a log that a crash left is replayed first.
+//! needs is durable before. So the log must be empty, and one that a crash left is replayed first. Only a block allocation table
+//! that moves goes through the log: it is named twice in the file, and the size changes with it.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::bat::PAGE_LEN;
+use super::bat_scan::scan;
 use super::container::Container;
 use super::disk::recover;
+use super::log_entry::PageImage;
+use super::log_writer::LogWriter;
 use super::metadata::{Metadata, Place, SIZE_MAX, TABLE_LEN};
 use super::parent_locator::ParentLocator;
-use super::{bat, guid};
-use crate::image::{BlockFile, Environment, Format, OpenError};
+use super::region::{RegionTable, TABLE_OFFSETS};
+use super::trim::Extent;
+use super::{MIB, bat, guid, le};
+use crate::image::{BlockFile, Environment, Format, OpenError, OpenErrorKind, ParentRecord};
 
 const SECTOR: u64 = 512;
 
-fn failed(field: &'static str) -> impl Fn(std::io::Error) -> OpenError {
+pub(super) fn failed(field: &'static str) -> impl Fn(std::io::Error) -> OpenError {
     move |e| OpenError::io(Format::Vhdx, field, e)
 }
 
 /// Reads the file and replays its log. The identifiers in its headers are changed, since the file will be.
-fn begin(
+pub(super) fn begin(
     file: &Arc<dyn BlockFile>,
     env: &Arc<dyn Environment>,
     content_changes: bool,
@@ -67,6 +74,9 @@ fn write_whole(file: &dyn BlockFile, bytes: &[u8], at: u64) -> Result<(), OpenEr
 
 /// Makes the disk `size` bytes long. What is cut off is zero already; what is new reads as zero.
 ///
+/// What the new size needs is prepared first: entries for the new blocks, in a longer table at the end of the file when the old
+/// one has no room, and on a fixed disk the blocks. Nobody looks at these before the size changes.
+///
 /// # Errors
 /// [`OpenError`] when the size is none that the file can have, or the host fails.
 pub fn resize(file: &Arc<dyn BlockFile>, size: u64, env: &Arc<dyn Environment>) -> Result<(), OpenError> {
@@ -76,28 +86,168 @@ pub fn resize(file: &Arc<dyn BlockFile>, size: u64, env: &Arc<dyn Environment>) 
     if size == 0 || size > SIZE_MAX || !size.is_multiple_of(sector) {
         return refuse(format!("{size} bytes; it is a multiple of {sector} up to 64 TiB, and not zero"));
     }
-    if found.metadata.fixed {
-        return refuse("a fixed disk keeps its size; convert it to a dynamic one".to_owned());
-    }
     let shape = bat::Shape::new(found.metadata.block_size, size, found.metadata.logical_sector);
     let shape = if found.shape.is_differencing() { shape.with_bitmaps() } else { shape };
-    let fit = (found.regions.bat.end - found.regions.bat.start) / 8;
-    if shape.entries() > fit {
-        return refuse(format!(
-            "{size} bytes need {} entries in the block allocation table, which has room for {fit}; convert the image to one with \
-             larger blocks",
-            shape.entries()
-        ));
-    }
     let container = begin(file, env, true)?;
+    let table = &container.regions.bat;
+    let mut moved = None;
     if size > old {
-        let bat = container.regions.bat.start;
-        let fresh = bat + container.shape.entries() * 8..bat + shape.entries() * 8;
-        zero(&**file, fresh)?;
         clear_tail(&container, &**file, old)?;
+        let fits = shape.entries() <= (table.end - table.start) / 8;
+        let to = if fits { table.clone() } else { longer_table(&container, &**file, shape)? };
+        zero(&**file, to.start + container.shape.entries() * 8..to.start + shape.entries() * 8)?;
+        if container.metadata.fixed {
+            new_blocks(&container, &**file, shape, &to)?;
+        }
+        moved = (!fits).then_some(to);
     }
     let place = place(&container, &**file, guid::VIRTUAL_DISK_SIZE)?;
-    write_whole(&**file, &size.to_le_bytes(), place.item.start)
+    match moved {
+        None => write_whole(&**file, &size.to_le_bytes(), place.item.start)?,
+        Some(to) => switch_table(container, file, env, to, (place.item.start, size))?,
+    }
+    if size < old { cut(file) } else { Ok(()) }
+}
+
+/// Where in the file there is nothing, from here on.
+fn end_of_content(container: &Container, file: &dyn BlockFile) -> Result<u64, OpenError> {
+    let len = file.len().map_err(failed("length"))?;
+    let end = Extent::of(container, len).end_of_content(file).map_err(failed("block allocation table"))?;
+    Ok(end.max(len).next_multiple_of(MIB))
+}
+
+/// A copy of the table with room for `shape` at the end of the file, durable.
+fn longer_table(
+    container: &Container,
+    file: &dyn BlockFile,
+    shape: bat::Shape,
+) -> Result<Range<u64>, OpenError> {
+    let at = end_of_content(container, file)?;
+    let len = (shape.entries_with_bitmaps().max(shape.entries()) * 8).next_multiple_of(MIB);
+    if u32::try_from(len).is_err() {
+        return Err(OpenError::unsupported(
+            Format::Vhdx,
+            "size",
+            "the table would be too long for its region",
+        ));
+    }
+    let new = at..at + len;
+    let no_table = failed("block allocation table");
+    file.set_len(new.end).map_err(&no_table)?;
+    scan(file, container.bat(), |index, entry| {
+        match file.write_all_at(&entry.0.to_le_bytes(), at + index * 8) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })
+    .map_err(&no_table)?;
+    // A write that failed above has left a difference, so the copy is compared and not trusted.
+    let mut same = true;
+    scan(file, container.bat(), |index, entry| {
+        let mut copy = [0; 8];
+        same = file.read_exact_at(&mut copy, at + index * 8).is_ok() && copy == entry.0.to_le_bytes();
+        if same { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .map_err(&no_table)?;
+    if !same {
+        return Err(OpenError::new(
+            OpenErrorKind::Io,
+            Some(Format::Vhdx),
+            "block allocation table",
+            "the longer copy of it could not be written",
+        ));
+    }
+    file.sync_data().map_err(no_table)?;
+    Ok(new)
+}
+
+/// Gives space at the end of the file to the blocks by which a fixed disk grows.
+fn new_blocks(
+    container: &Container,
+    file: &dyn BlockFile,
+    shape: bat::Shape,
+    table: &Range<u64>,
+) -> Result<(), OpenError> {
+    let old = container.shape.blocks();
+    if shape.blocks() == old {
+        return Ok(());
+    }
+    let first = end_of_content(container, file)?;
+    let end = first + (shape.blocks() - old) * shape.block_size();
+    file.set_len(end).map_err(failed("length"))?;
+    file.reserve(first..end).map_err(failed("length"))?;
+    for block in old..shape.blocks() {
+        let entry = bat::Entry::present(first + (block - old) * shape.block_size());
+        file.write_all_at(&entry.0.to_le_bytes(), table.start + shape.index(block) * 8)
+            .map_err(failed("block allocation table"))?;
+    }
+    Ok(())
+}
+
+/// Lets the file have its table at `table`, and in the same moment the size `size` at `size_at`: through the log, since that
+/// changes both region tables and the metadata (MS-VHDX 2.2.3).
+fn switch_table(
+    mut container: Container,
+    file: &Arc<dyn BlockFile>,
+    env: &Arc<dyn Environment>,
+    table: Range<u64>,
+    (size_at, size): (u64, u64),
+) -> Result<(), OpenError> {
+    let no_log = failed("log");
+    let regions = RegionTable { bat: table, ..container.regions.clone() }.encode();
+    let mut pages = Vec::new();
+    let mut change = |at: u64, bytes: &[u8]| {
+        for (at, bytes) in (at..).step_by(PAGE_LEN).zip(bytes.chunks_exact(PAGE_LEN)) {
+            let mut page = Box::new([0; PAGE_LEN]);
+            file.read_exact_at(&mut page[..], at)?;
+            if page[..] != *bytes {
+                page.copy_from_slice(bytes);
+                pages.push(PageImage { offset: at, bytes: page });
+            }
+        }
+        Ok(())
+    };
+    for at in TABLE_OFFSETS {
+        change(at, &regions).map_err(&no_log)?;
+    }
+    // Both pages that the size may lie in.
+    let first = size_at / PAGE_LEN as u64 * PAGE_LEN as u64;
+    let mut metadata = vec![0; 2 * PAGE_LEN];
+    let there = (container.regions.metadata.end - first).min(2 * PAGE_LEN as u64);
+    metadata.truncate(usize::try_from(there).unwrap_or(PAGE_LEN));
+    file.read_exact_at(&mut metadata, first).map_err(&no_log)?;
+    le::put(&mut metadata, usize::try_from(size_at - first).unwrap_or(0), &size.to_le_bytes());
+    change(first, &metadata).map_err(&no_log)?;
+
+    let Some(ring) = container.ring else {
+        return Err(OpenError::unsupported(Format::Vhdx, "log", "the file has none"));
+    };
+    let name = env.random_guid().map_err(&no_log)?;
+    let mut log = LogWriter::new(ring, name, 1);
+    if pages.len() > log.pages_max() {
+        return Err(OpenError::unsupported(Format::Vhdx, "log", "it is too short for this change"));
+    }
+    let len = file.len().map_err(&no_log)?;
+    file.sync_data().map_err(&no_log)?;
+    log.append(&**file, pages.iter(), len, len.next_multiple_of(MIB)).map_err(&no_log)?;
+    file.sync_data().map_err(&no_log)?;
+    let headers = failed("headers");
+    container.headers.update(&**file, |header| header.log = name).map_err(&headers)?;
+    for page in &pages {
+        file.write_all_at(&page.bytes[..], page.offset).map_err(&no_log)?;
+    }
+    file.sync_data().map_err(&no_log)?;
+    container.headers.update(&**file, |header| header.log = Uuid::nil()).map_err(headers)
+}
+
+/// Cuts off what nothing refers to any more at the end.
+fn cut(file: &Arc<dyn BlockFile>) -> Result<(), OpenError> {
+    let container = Container::read(file)?;
+    let end = Extent::of(&container, container.len).end_of_content(&**file).map_err(failed("length"))?;
+    if end < container.len {
+        file.set_len(end).and_then(|()| file.sync_data()).map_err(failed("length"))?;
+    }
+    Ok(())
 }
 
 fn zero(file: &dyn BlockFile, range: Range<u64>) -> Result<(), OpenError> {
@@ -140,6 +290,18 @@ pub fn expect_parent(
     env: &Arc<dyn Environment>,
 ) -> Result<(), OpenError> {
     replace_locator(file, env, |locator| locator.with_linkages(now, next))
+}
+
+/// Lets the child in `file` name `parent` as its parent.
+///
+/// # Errors
+/// As [`expect_parent`].
+pub fn set_parent(
+    file: &Arc<dyn BlockFile>,
+    parent: &ParentRecord,
+    env: &Arc<dyn Environment>,
+) -> Result<(), OpenError> {
+    replace_locator(file, env, |_| ParentLocator::new(parent))
 }
 
 fn replace_locator(

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::region::{TABLE_LEN, TABLE_OFFSETS};
 use super::{MIB, header, le};
 use crate::image::BlockFile;
 
@@ -248,8 +249,12 @@ impl Change<'_> {
     }
 }
 
-/// Whether a change to `range` would touch what the log must never change: the header section and itself.
+/// Whether a change to `range` would touch what the log must never change: the header section but for the region tables, which
+/// are changed through the log only (MS-VHDX 2.2.3), and itself.
 pub(super) fn is_forbidden(range: &Range<u64>, ring: Ring) -> bool {
     let log = ring.range();
-    !range.is_empty() && (range.start < MIB || range.start < log.end && log.start < range.end)
+    let [first, second] = TABLE_OFFSETS;
+    let tables = first..second + TABLE_LEN as u64;
+    let in_tables = tables.start <= range.start && range.end <= tables.end;
+    !range.is_empty() && (range.start < MIB && !in_tables || range.start < log.end && log.start < range.end)
 }

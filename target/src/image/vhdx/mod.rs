@@ -10,7 +10,7 @@
 //! | `bitmaps` | which sectors of a differencing disk are here |
 //! | `space`, `log_writer` | places for blocks, the writing end of the log |
 //! | `disk`, `transfer`, `unmap`, `flush` | the open disk |
-//! | `create`, `inspect`, `check`, `edit` | what is done to a file that is not open |
+//! | `create`, `inspect`, `check`, `edit`, `pack` | what is done to a file that is not open |
 //!
 //! # What is durable before what
 //!
@@ -49,6 +49,7 @@ mod log_entry;
 mod log_writer;
 mod metadata;
 mod overlay;
+mod pack;
 mod parent_locator;
 mod region;
 mod replay;
@@ -61,10 +62,11 @@ mod unmap;
 mod tests;
 
 pub use check::check;
-pub use create::{create, create_child};
+pub use create::{create, create_child, measure};
 pub use disk::open;
-pub use edit::{expect_parent, resize};
+pub use edit::{expect_parent, resize, set_parent};
 pub use inspect::{identity, inspect, link};
+pub use pack::compact;
 
 /// What a VHDX file starts with (MS-VHDX 2.2.1).
 pub const SIGNATURE: &[u8; 8] = b"vhdxfile";
