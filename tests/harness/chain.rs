@@ -28,6 +28,12 @@ impl Folder {
         Some((place as u64, Arc::clone(files.get(last)?)))
     }
 
+    /// The file `name`, if it is there.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<Arc<dyn BlockFile>> {
+        self.find(name).map(|(_, file)| file)
+    }
+
     /// The lineage of the file `name`; of a name that is not there, that of a file that nobody else has.
     #[must_use]
     pub fn lineage(&self, name: &str) -> Lineage {

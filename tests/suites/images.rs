@@ -5,6 +5,8 @@ mod images {
     mod chains;
     mod commands;
     mod crashes;
+    mod edits;
+    mod interrupted;
     mod model;
     mod operations;
     mod qemu;

@@ -11,6 +11,15 @@ pub fn line(text: impl Display) {
     drop(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
+/// Prints `document` as JSON to standard output.
+///
+/// # Errors
+/// When it cannot be JSON.
+pub fn json(document: &impl serde::Serialize) -> Result<(), String> {
+    line(serde_json::to_string_pretty(document).map_err(|e| e.to_string())?);
+    Ok(())
+}
+
 /// Prints `error: text` to standard error.
 pub fn error(text: impl Display) {
     drop(writeln!(io::stderr().lock(), "error: {text}"));

@@ -16,12 +16,12 @@ use lunkeep_tests::test_environment::TestEnvironment;
 
 const MIB: u64 = 1 << 20;
 
-fn go_on(_: u64) -> ControlFlow<()> {
+pub(super) fn go_on(_: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
 /// An image of a disk of `size` bytes with a stamp in each of `sectors`.
-fn image(format: Format, options: &CreateOptions, sectors: &[u64]) -> MemoryFile {
+pub(super) fn image(format: Format, options: &CreateOptions, sectors: &[u64]) -> MemoryFile {
     let env = TestEnvironment::shared();
     let file = Arc::new(MemoryFile::default());
     format.create(&*file, options, &*env).unwrap();
@@ -33,7 +33,7 @@ fn image(format: Format, options: &CreateOptions, sectors: &[u64]) -> MemoryFile
     (*file).clone()
 }
 
-fn read(
+pub(super) fn read(
     format: Format,
     file: &Arc<dyn BlockFile>,
     lineage: &Lineage,
@@ -48,7 +48,12 @@ fn read(
 }
 
 /// Whether `file` is sound, and holds one of `allowed` from its start, for reading and for writing.
-fn judge(format: Format, file: MemoryFile, lineage: &Lineage, allowed: &[&[u8]]) -> Result<(), String> {
+pub(super) fn judge(
+    format: Format,
+    file: MemoryFile,
+    lineage: &Lineage,
+    allowed: &[&[u8]],
+) -> Result<(), String> {
     let file: Arc<dyn BlockFile> = Arc::new(file);
     let env = TestEnvironment::shared();
     let report = format.check_in(&file, false, &env, lineage).map_err(|e| e.to_string())?;
@@ -64,7 +69,10 @@ fn judge(format: Format, file: MemoryFile, lineage: &Lineage, allowed: &[&[u8]])
     Ok(())
 }
 
-fn search(file: &CrashFile, judge: impl Fn(MemoryFile) -> Result<(), String>) -> Result<usize, String> {
+pub(super) fn search(
+    file: &CrashFile,
+    judge: impl Fn(MemoryFile) -> Result<(), String>,
+) -> Result<usize, String> {
     let flow = file.crash_images(300, &mut Random::new(1), |image| match judge(image.file) {
         Ok(()) => ControlFlow::Continue(()),
         Err(e) => ControlFlow::Break(format!("{e}\n  after {}: {}", image.after, image.story)),
@@ -91,8 +99,9 @@ fn resized(format: Format, options: &CreateOptions, size: u64, syncs: Syncs) -> 
     search(&file, |image| judge(format, image, &Lineage::none(), &[&old, &new]))
 }
 
-fn resizes() -> [(Format, CreateOptions, u64); 6] {
+fn resizes() -> [(Format, CreateOptions, u64); 10] {
     let vhd = CreateOptions { block_size: Some(4096), ..CreateOptions::dynamic(77 * 512) };
+    let fixed = CreateOptions { block_size: Some(MIB), ..CreateOptions::fixed(2 * MIB) };
     let vhdx = CreateOptions { block_size: Some(MIB), ..CreateOptions::dynamic(MIB + 4096) };
     [
         (Format::Raw, CreateOptions::dynamic(64 * 512), 90 * 512),
@@ -102,6 +111,11 @@ fn resizes() -> [(Format, CreateOptions, u64); 6] {
         (Format::Vhd, vhd, 4000 * 512),
         (Format::Vhd, vhd, 60 * 512),
         (Format::Vhdx, vhdx, 3 * MIB),
+        (Format::Vhdx, vhdx, MIB),
+        // Fixed, with more blocks and with fewer.
+        (Format::Vhdx, fixed, 4 * MIB + 512),
+        (Format::Vhdx, fixed, MIB),
+        (Format::Vhdx, vhdx, MIB + 8192),
     ]
 }
 
@@ -270,7 +284,7 @@ fn a_power_cut_while_a_child_is_merged_leaves_it_as_it_reads_and_the_merge_can_b
 }
 
 /// The whole content of `file` in a new one.
-fn copy(file: &dyn BlockFile) -> MemoryFile {
+pub(super) fn copy(file: &dyn BlockFile) -> MemoryFile {
     let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();
     let copy = MemoryFile::default();
@@ -290,4 +304,17 @@ fn a_vhdx_child_that_is_not_told_of_the_merge_would_lose_its_parent() {
     assert!(untold.contains("is not the parent"), "{untold}");
     let disk: Arc<dyn Disk> = Format::Vhdx.open(base, Access::ReadOnly, &env).unwrap();
     assert!(content(&*disk).unwrap() == pair.reads);
+}
+
+/// As [`copy`] for a file that is mostly holes.
+pub(super) fn copy_sparse(file: &dyn BlockFile) -> MemoryFile {
+    let copy = MemoryFile::with_len(file.len().unwrap());
+    let mut at = 0;
+    while let Some(data) = file.next_data(at).unwrap() {
+        let mut bytes = vec![0; usize::try_from(data.end - data.start).unwrap()];
+        file.read_exact_at(&mut bytes, data.start).unwrap();
+        copy.write_all_at(&bytes, data.start).unwrap();
+        at = data.end;
+    }
+    copy
 }

@@ -1,8 +1,10 @@
 //! Making a differencing disk, for `image create --parent` and `image snapshot`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::open::{ParentArgs, open};
+use super::work;
 use crate::engine::new_file::{Existing, NewFile};
 use crate::engine::{HostEnvironment, host_parents};
 use crate::image::{Access, ChildOptions, Format};
@@ -17,7 +19,7 @@ pub(super) fn create(
     parent: &Path,
     (size, block_size): (Option<u64>, Option<u64>),
     parents: &ParentArgs,
-    existing: Existing,
+    (existing, stop): (Existing, &AtomicBool),
 ) -> Result<u64, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", parent.display());
     let opened = open(parent, None, Access::ReadOnly, parents).map_err(|refused| refused.message)?;
@@ -57,6 +59,7 @@ pub(super) fn create(
     format
         .create_child(&*new.file(), &options, &HostEnvironment)
         .map_err(|e| format!("{}: {e}", path.display()))?;
+    work::unless_stopped(stop, path)?;
     new.commit(existing).map_err(|e| e.to_string())?;
     Ok(size)
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use serde_json::json;
 
 use super::open::{ParentArgs, open};
-use super::{NewImageArgs, bytes, must_not_exist, work};
-use crate::cli::output;
+use super::{NewImageArgs, OutputArgs, bytes, must_not_exist, work};
 use crate::engine::new_file::{Existing, NewFile};
 use crate::engine::{HostEnvironment, HostFile};
 use crate::image::copy::{CopyError, copy};
@@ -33,11 +33,8 @@ pub(super) struct ConvertArgs {
     new: NewImageArgs,
     #[command(flatten)]
     parents: ParentArgs,
-}
-
-pub(super) fn run(args: &ConvertArgs) -> Result<(), String> {
-    let args = args.clone();
-    work::run(move |stop| convert(&args, stop))
+    #[command(flatten)]
+    print: OutputArgs,
 }
 
 /// The conversion itself; `stop` ends it between two steps.
@@ -80,8 +77,11 @@ pub(super) fn convert(args: &ConvertArgs, stop: &AtomicBool) -> Result<(), Strin
     })?;
     target.close().map_err(|e| failed(&e))?;
     drop(target);
+    work::unless_stopped(stop, to)?;
     new.commit(existing).map_err(|e| e.to_string())?;
     drop(replaced);
-    output::line(format_args!("{}: {format}, {}", to.display(), bytes(size)));
-    Ok(())
+    args.print.say(
+        &json!({ "file": to, "format": format, "virtual_size": size, "source": from }),
+        format_args!("{}: {format}, {}", to.display(), bytes(size)),
+    )
 }

@@ -1,19 +1,20 @@
 //! `image create`.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
+use serde_json::json;
 
 use super::open::ParentArgs;
-use super::{NewImageArgs, bytes, child, must_not_exist};
-use crate::cli::output;
+use super::{NewImageArgs, OutputArgs, bytes, child, must_not_exist, work};
 use crate::daemon::size;
 use crate::engine::HostEnvironment;
 use crate::engine::new_file::{Existing, NewFile};
 use crate::image::Format;
 
 /// Makes a new, empty image. A file that is there already is never touched
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct CreateArgs {
     /// The image to make. Its extension tells the format: .vhdx, .vhd, or .raw, .img, .bin
     path: PathBuf,
@@ -27,9 +28,12 @@ pub(super) struct CreateArgs {
     new: NewImageArgs,
     #[command(flatten)]
     parents: ParentArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(super) fn run(args: &CreateArgs) -> Result<(), String> {
+/// Makes the image; `stop` keeps it from getting its name.
+pub(super) fn create(args: &CreateArgs, stop: &AtomicBool) -> Result<(), String> {
     let path = &args.path;
     let format = args.new.format(path)?;
     must_not_exist(path, "; nothing was changed")?;
@@ -40,10 +44,14 @@ pub(super) fn run(args: &CreateArgs) -> Result<(), String> {
             parent,
             (args.size, args.new.block_size),
             &args.parents,
-            Existing::Keep,
+            (Existing::Keep, stop),
         )?;
-        output::line(format_args!("{}: {format} differencing, {}", path.display(), bytes(size)));
-        return Ok(());
+        return args.output.say(
+            &json!({
+                "file": path, "format": format, "subformat": "differencing", "virtual_size": size, "parent": parent,
+            }),
+            format_args!("{}: {format} differencing, {}", path.display(), bytes(size)),
+        );
     }
     let size = args.size.unwrap_or_default();
     let new = NewFile::beside(path).map_err(|e| e.to_string())?;
@@ -51,13 +59,21 @@ pub(super) fn run(args: &CreateArgs) -> Result<(), String> {
     format
         .create(&*new.file(), &options, &HostEnvironment)
         .map_err(|e| format!("{}: {e}", path.display()))?;
+    work::unless_stopped(stop, path)?;
     new.commit(Existing::Keep).map_err(|e| e.to_string())?;
     // Raw has no kinds: the host decides what takes space.
     let kind = match (format, args.new.fixed) {
-        (Format::Raw, _) => "",
-        (_, true) => " fixed",
-        (_, false) => " dynamic",
+        (Format::Raw, _) => None,
+        (_, true) => Some("fixed"),
+        (_, false) => Some("dynamic"),
     };
-    output::line(format_args!("{}: {format}{kind}, {}", path.display(), bytes(size)));
-    Ok(())
+    args.output.say(
+        &json!({ "file": path, "format": format, "subformat": kind, "virtual_size": size }),
+        format_args!(
+            "{}: {}, {}",
+            path.display(),
+            format!("{format} {}", kind.unwrap_or_default()).trim_end(),
+            bytes(size)
+        ),
+    )
 }

@@ -5,7 +5,9 @@ mod child;
 mod convert;
 mod create;
 mod info;
+mod measure;
 mod open;
+mod rebase;
 mod snapshot;
 mod tools;
 mod work;
@@ -41,24 +43,28 @@ enum Command {
     Snapshot(snapshot::SnapshotArgs),
     Reset(snapshot::ResetArgs),
     Merge(snapshot::MergeArgs),
+    Rebase(rebase::RebaseArgs),
+    Measure(measure::MeasureArgs),
 }
 
 /// Runs an `image` command. What goes wrong is printed and names the file.
 #[must_use]
 pub fn run(args: &ImageArgs) -> ExitCode {
     let ended = match &args.command {
-        Command::Create(args) => create::run(args),
+        Command::Create(args) => long(args, create::create),
         Command::Info(args) => info::run(args),
         Command::Check(args) => return check::run(args),
-        Command::Convert(args) => convert::run(args),
+        Command::Convert(args) => long(args, convert::convert),
         Command::Map(args) => tools::map(args),
         Command::Compare(args) => long(args, tools::compare),
         Command::Digest(args) => long(args, tools::digest),
         Command::Resize(args) => long(args, tools::resize),
         Command::Compact(args) => long(args, tools::compact),
-        Command::Snapshot(args) => snapshot::snapshot(args),
-        Command::Reset(args) => snapshot::reset(args),
+        Command::Snapshot(args) => long(args, snapshot::snapshot),
+        Command::Reset(args) => long(args, snapshot::reset),
         Command::Merge(args) => long(args, snapshot::merge),
+        Command::Rebase(args) => long(args, rebase::rebase),
+        Command::Measure(args) => long(args, measure::measure),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +81,25 @@ fn long<A: Clone + Send + 'static>(
 ) -> Result<(), String> {
     let args = args.clone();
     work::run(move |stop| command(&args, stop))
+}
+
+/// How a command says what it did.
+#[derive(Clone, Copy, Debug, Args)]
+struct OutputArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl OutputArgs {
+    /// Says `text`, or with `--json` prints `document`.
+    fn say(self, document: &serde_json::Value, text: impl std::fmt::Display) -> Result<(), String> {
+        if self.json {
+            return output::json(document);
+        }
+        output::line(text);
+        Ok(())
+    }
 }
 
 /// What a new image shall be like: the options that `create` and `convert` share.

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
+use serde_json::json;
 
 use super::open::Opened;
 use super::tools::ImageArg;
-use super::{bytes, child, must_not_exist, work};
-use crate::cli::output;
+use super::{OutputArgs, bytes, child, must_not_exist, work};
 use crate::engine::HostFile;
 use crate::engine::new_file::Existing;
 use crate::image::{Access, chain, merge};
@@ -23,6 +23,8 @@ pub(super) struct SnapshotArgs {
     /// Name of the snapshot: IMAGE.NAME.EXTENSION [default: the first free number]
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// The file name of the snapshot `name` of an image.
@@ -32,7 +34,7 @@ fn snapshot_path(image: &Path, name: &str) -> PathBuf {
     image.with_file_name(format!("{stem}.{name}{extension}"))
 }
 
-pub(super) fn snapshot(args: &SnapshotArgs) -> Result<(), String> {
+pub(super) fn snapshot(args: &SnapshotArgs, stop: &AtomicBool) -> Result<(), String> {
     let image = &args.image;
     let base = match &args.name {
         Some(name) if name.is_empty() || name.contains(['/', '\\', '\0']) => {
@@ -54,12 +56,17 @@ pub(super) fn snapshot(args: &SnapshotArgs) -> Result<(), String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", base.display());
     fs::hard_link(&image.path, &base).map_err(|e| failed(&e))?;
     HostFile::sync_folder_of(&base).map_err(|e| failed(&e))?;
-    match child::create(&image.path, format, &base, (None, None), &image.parents, Existing::Replace) {
-        Ok(size) => {
-            output::line(format_args!("{}: {format} differencing, {}", image.path.display(), bytes(size)));
-            output::line(format_args!("{}: its state until now, which must not change", base.display()));
-            Ok(())
-        }
+    let how = (Existing::Replace, stop);
+    match child::create(&image.path, format, &base, (None, None), &image.parents, how) {
+        Ok(size) => args.output.say(
+            &json!({ "file": image.path, "format": format, "virtual_size": size, "snapshot": base }),
+            format_args!(
+                "{}: {format} differencing, {}\n{}: its state until now, which must not change",
+                image.path.display(),
+                bytes(size),
+                base.display()
+            ),
+        ),
         Err(e) => {
             // The image is as it was; only the second name goes.
             let _ = fs::remove_file(&base);
@@ -82,19 +89,24 @@ fn parent_path(image: &ImageArg, opened: &Opened) -> Result<PathBuf, String> {
 pub(super) struct ResetArgs {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(super) fn reset(args: &ResetArgs) -> Result<(), String> {
+pub(super) fn reset(args: &ResetArgs, stop: &AtomicBool) -> Result<(), String> {
     let image = &args.image;
     let opened = image.open(Access::ReadWrite)?;
     let parent = parent_path(image, &opened)?;
     let info = opened.format.inspect(&opened.file).map_err(|e| image.failed(e))?;
     let like = (Some(info.virtual_size), info.block_size);
     // The lock of the old file is held until the new one has its name.
-    child::create(&image.path, opened.format, &parent, like, &image.parents, Existing::Replace)?;
+    let how = (Existing::Replace, stop);
+    child::create(&image.path, opened.format, &parent, like, &image.parents, how)?;
     drop(opened);
-    output::line(format_args!("{}: as {} again", image.path.display(), parent.display()));
-    Ok(())
+    args.output.say(
+        &json!({ "file": image.path, "parent": parent }),
+        format_args!("{}: as {} again", image.path.display(), parent.display()),
+    )
 }
 
 /// Writes what a differencing disk holds into its parent, which then reads as the disk does. Stopped at any point, the disk reads
@@ -106,6 +118,8 @@ pub(super) struct MergeArgs {
     /// Let the merged parent take the image's name. Without it both files stay
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(super) fn merge(args: &MergeArgs, stop: &AtomicBool) -> Result<(), String> {
@@ -132,9 +146,14 @@ pub(super) fn merge(args: &MergeArgs, stop: &AtomicBool) -> Result<(), String> {
         fs::rename(&parent, &image.path).map_err(failed)?;
         HostFile::sync_folder_of(&image.path).map_err(failed)?;
         HostFile::sync_folder_of(&parent).map_err(failed)?;
-        output::line(format_args!("{}: merged, in place of {}", image.path.display(), parent.display()));
+        args.output.say(
+            &json!({ "file": image.path, "merged": image.path, "parent": parent }),
+            format_args!("{}: merged, in place of {}", image.path.display(), parent.display()),
+        )
     } else {
-        output::line(format_args!("{}: holds all of {} now", parent.display(), image.path.display()));
+        args.output.say(
+            &json!({ "file": image.path, "merged": parent, "parent": parent }),
+            format_args!("{}: holds all of {} now", parent.display(), image.path.display()),
+        )
     }
-    Ok(())
 }

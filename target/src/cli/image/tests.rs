@@ -21,7 +21,7 @@ fn parse(args: &[&str], paths: &[&Path]) -> Command {
 
 fn execute(args: &[&str], paths: &[&Path]) -> Result<(), String> {
     match parse(args, paths) {
-        Command::Create(args) => create::run(&args),
+        Command::Create(args) => create::create(&args, &AtomicBool::new(false)),
         Command::Info(args) => info::run(&args),
         Command::Check(args) => match check::check(&args) {
             check::CheckExit::Sound => Ok(()),
@@ -33,9 +33,11 @@ fn execute(args: &[&str], paths: &[&Path]) -> Result<(), String> {
         Command::Digest(args) => tools::digest(&args, &AtomicBool::new(false)),
         Command::Resize(args) => tools::resize(&args, &AtomicBool::new(false)),
         Command::Compact(args) => tools::compact(&args, &AtomicBool::new(false)),
-        Command::Snapshot(args) => snapshot::snapshot(&args),
-        Command::Reset(args) => snapshot::reset(&args),
+        Command::Snapshot(args) => snapshot::snapshot(&args, &AtomicBool::new(false)),
+        Command::Reset(args) => snapshot::reset(&args, &AtomicBool::new(false)),
         Command::Merge(args) => snapshot::merge(&args, &AtomicBool::new(false)),
+        Command::Rebase(args) => rebase::rebase(&args, &AtomicBool::new(false)),
+        Command::Measure(args) => measure::measure(&args, &AtomicBool::new(false)),
     }
 }
 
@@ -241,4 +243,124 @@ fn compacting_gives_back_what_is_zero() {
         assert!(before > 19 << 20 && used() < 6 << 20, "{name}: {before} and {}", used());
         execute(&["check"], &[&image]).or_else(|e| if e == "Leaks" { Ok(()) } else { Err(e) }).unwrap();
     }
+}
+
+#[test]
+fn what_is_stopped_before_it_has_its_name_leaves_all_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let stopped = AtomicBool::new(true);
+    let Command::Create(args) = parse(&["create", "--size=1M", "--fixed"], &[&path("a.vhd")]) else {
+        panic!()
+    };
+    assert!(create::create(&args, &stopped).unwrap_err().contains("interrupted"));
+    assert!(names(folder.path()).is_empty());
+    execute(&["create", "--size=1M"], &[&path("a.vhdx")]).unwrap();
+    let Command::Snapshot(args) = parse(&["snapshot"], &[&path("a.vhdx")]) else { panic!() };
+    assert!(snapshot::snapshot(&args, &stopped).unwrap_err().contains("interrupted"));
+    assert_eq!(names(folder.path()), [path("a.vhdx")]);
+    execute(&["snapshot"], &[&path("a.vhdx")]).unwrap();
+    write(&path("a.vhdx"), 0, &[1; 512]);
+    let before = std::fs::read(path("a.vhdx")).unwrap();
+    let Command::Reset(args) = parse(&["reset"], &[&path("a.vhdx")]) else { panic!() };
+    assert!(snapshot::reset(&args, &stopped).unwrap_err().contains("interrupted"));
+    assert!(std::fs::read(path("a.vhdx")).unwrap() == before);
+    assert_eq!(names(folder.path()).len(), 2);
+}
+
+/// A base, a copy of it that was changed since, and a child of the base.
+fn family(extension: &str) -> (tempfile::TempDir, impl Fn(&str) -> PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, extension) = (folder.path().to_owned(), extension.to_owned());
+    let path = move |name: &str| root.join(format!("{name}.{extension}"));
+    execute(&["create", "--size=20M"], &[&path("base")]).unwrap();
+    for (at, fill) in [(0, 1), (5 << 20, 2), (19 << 20, 3)] {
+        write(&path("base"), at, &[fill; 8192]);
+    }
+    std::fs::copy(path("base"), path("other")).unwrap();
+    write(&path("other"), 5 << 20, &[9; 4096]);
+    write(&path("other"), 7 << 20, &[9; 512]);
+    execute(&["create", "--parent", path("base").to_str().unwrap()], &[&path("child")]).unwrap();
+    for (at, fill) in [(512, 4), (12 << 20, 5), (19 << 20, 0)] {
+        write(&path("child"), at, &vec![fill; 4096]);
+    }
+    (folder, path)
+}
+
+#[test]
+fn a_rebased_disk_reads_as_before_over_its_new_parent() {
+    for extension in ["vhd", "vhdx"] {
+        let (folder, path) = family(extension);
+        let before = folder.path().join("before.raw");
+        execute(&["convert"], &[&path("child"), &before]).unwrap();
+        let to = |name: &str| format!("--parent={}", path(name).display());
+        execute(&["rebase", &to("other")], &[&path("child")]).unwrap();
+        execute(&["compare"], &[&path("child"), &before]).unwrap();
+        execute(&["check"], &[&path("child")]).unwrap();
+        std::fs::remove_file(path("base")).unwrap();
+        execute(&["compare"], &[&path("child"), &before]).unwrap();
+        // Back to a base that has no byte in common.
+        execute(&["create", "--size=20M"], &[&path("empty")]).unwrap();
+        execute(&["rebase", &to("empty")], &[&path("child")]).unwrap();
+        std::fs::remove_file(path("other")).unwrap();
+        execute(&["compare"], &[&path("child"), &before]).unwrap();
+        execute(&["check"], &[&path("child")]).unwrap();
+        let error = execute(&["rebase", &to("child")], &[&path("child")]).unwrap_err();
+        assert!(error.contains("in use"), "its own parent: {error}");
+        let error = execute(&["rebase", &to("empty")], &[&path("empty")]).unwrap_err();
+        assert!(error.contains("no parent"), "{error}");
+    }
+}
+
+#[test]
+fn an_unsafe_rebase_changes_the_name_and_nothing_else() {
+    for extension in ["vhd", "vhdx"] {
+        let (folder, path) = family(extension);
+        let to = format!("--parent={}", path("other").display());
+        std::fs::remove_file(path("base")).unwrap();
+        let error = execute(&["rebase", &to], &[&path("child")]).unwrap_err();
+        assert!(error.contains("--unsafe"), "{error}");
+        execute(&["rebase", "--unsafe", &to], &[&path("child")]).unwrap();
+        execute(&["check"], &[&path("child")]).unwrap();
+        let copy = folder.path().join("copy.raw");
+        execute(&["convert"], &[&path("child"), &copy]).unwrap();
+        let bytes = std::fs::read(copy).unwrap();
+        assert_eq!((bytes[5 << 20], bytes[7 << 20], bytes[12 << 20], bytes[19 << 20]), (9, 9, 5, 0));
+    }
+}
+
+#[test]
+fn what_is_measured_is_what_a_conversion_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut bytes = vec![0; 9 << 20];
+    for (at, fill) in [(0, 1), (4096, 2), ((2 << 20) - 512, 3), (2 << 20, 3), ((9 << 20) - 512, 4)] {
+        bytes[at..at + 512].fill(fill);
+    }
+    std::fs::write(path("a.raw"), &bytes).unwrap();
+    for (n, more) in [
+        &["--format=vhd"][..],
+        &["--format=vhd", "--fixed"],
+        &["--format=vhd", "--block-size=64K"],
+        &["--format=vhdx"],
+        &["--format=vhdx", "--block-size=1M"],
+        &["--format=vhdx", "--fixed"],
+        &["--format=raw"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let to = path(&format!("copy{n}"));
+        execute(&[&["convert"], more].concat(), &[&path("a.raw"), &to]).unwrap();
+        let Command::Measure(args) = parse(&[&["measure"], more].concat(), &[&path("a.raw")]) else {
+            panic!()
+        };
+        let found = measure::measured(&args, &AtomicBool::new(false)).unwrap();
+        assert_eq!(std::fs::metadata(&to).unwrap().len(), found.required, "{more:?}");
+        // Five stamps, all in pieces of their own.
+        assert_eq!(found.data, 5 * 4096, "{more:?}");
+        assert!(found.fully_allocated >= found.required);
+    }
+    execute(&["measure", "--size=1T", "--format=vhdx"], &[]).unwrap();
+    assert!(execute(&["measure", "--size=3T", "--format=vhd"], &[]).unwrap_err().contains("size"));
 }

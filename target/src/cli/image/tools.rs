@@ -5,12 +5,13 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
 use super::open::{Opened, ParentArgs, open};
-use super::{bytes, work};
+use super::{OutputArgs, bytes, work};
 use crate::cli::output;
 use crate::daemon::size;
-use crate::image::{Access, Format, tools};
+use crate::image::{Access, Format, chain, tools};
 
 /// An image that a command works on.
 #[derive(Clone, Debug, Args)]
@@ -39,9 +40,8 @@ impl ImageArg {
 pub(super) struct MapArgs {
     #[command(flatten)]
     image: ImageArg,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Serialize)]
@@ -58,9 +58,8 @@ pub(super) fn map(args: &MapArgs) -> Result<(), String> {
     let mut runs = Vec::new();
     tools::map(&*disk, |e| runs.push(Run { start: e.offset, length: e.length, data: e.mapped, own: e.own }))
         .map_err(|e| failed(&e))?;
-    if args.json {
-        output::line(serde_json::to_string_pretty(&runs).map_err(|e| e.to_string())?);
-        return Ok(());
+    if args.output.json {
+        return output::json(&runs);
     }
     for run in runs {
         let what = if run.data { "data" } else { "zero" };
@@ -81,6 +80,8 @@ pub(super) struct CompareArgs {
     /// Its format [default: what its content shows]
     #[arg(short = 'F', long, value_name = "FORMAT")]
     other_format: Option<Format>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(super) fn compare(args: &CompareArgs, stop: &AtomicBool) -> Result<(), String> {
@@ -92,17 +93,21 @@ pub(super) fn compare(args: &CompareArgs, stop: &AtomicBool) -> Result<(), Strin
     let sizes = (a.geometry().size, b.geometry().size);
     let found =
         work::with_progress(sizes.0.max(sizes.1), stop, |progress| tools::compare(&*a, &*b, progress));
-    match found.map_err(|e| e.to_string())? {
-        Some(at) => Err(format!("the content differs first at byte {at}")),
-        None if sizes.0 != sizes.1 => {
-            output::line(format_args!("the same content; the sizes are {} and {} bytes", sizes.0, sizes.1));
-            Ok(())
+    let found = found.map_err(|e| e.to_string())?;
+    let document = json!({
+        "equal": found.is_none(), "first_difference": found, "virtual_sizes": [sizes.0, sizes.1],
+    });
+    if let Some(at) = found {
+        if args.output.json {
+            output::json(&document)?;
         }
-        None => {
-            output::line("the same content");
-            Ok(())
-        }
+        return Err(format!("the content differs first at byte {at}"));
     }
+    let more = match sizes.0 == sizes.1 {
+        true => String::new(),
+        false => format!("; the sizes are {} and {} bytes", sizes.0, sizes.1),
+    };
+    args.output.say(&document, format_args!("the same content{more}"))
 }
 
 /// Prints a digest of the content that does not depend on format, holes or chain
@@ -110,6 +115,8 @@ pub(super) fn compare(args: &CompareArgs, stop: &AtomicBool) -> Result<(), Strin
 pub(super) struct DigestArgs {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(super) fn digest(args: &DigestArgs, stop: &AtomicBool) -> Result<(), String> {
@@ -118,8 +125,10 @@ pub(super) fn digest(args: &DigestArgs, stop: &AtomicBool) -> Result<(), String>
     let size = disk.geometry().size;
     let digest = work::with_progress(size, stop, |progress| tools::digest(&*disk, progress));
     let text: String = digest.map_err(|e| image.failed(e))?.iter().map(|b| format!("{b:02x}")).collect();
-    output::line(format_args!("{text}  {}", image.path.display()));
-    Ok(())
+    args.output.say(
+        &json!({ "file": image.path, "digest": text, "virtual_size": size }),
+        format_args!("{text}  {}", image.path.display()),
+    )
 }
 
 /// Gives the disk another size
@@ -133,6 +142,8 @@ pub(super) struct ResizeArgs {
     /// Allow a smaller size, when nothing but zeros is cut off
     #[arg(long)]
     shrink: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(super) fn resize(args: &ResizeArgs, stop: &AtomicBool) -> Result<(), String> {
@@ -148,6 +159,14 @@ pub(super) fn resize(args: &ResizeArgs, stop: &AtomicBool) -> Result<(), String>
             let (old, new) = (bytes(old), bytes(args.size));
             return Err(failed(&format_args!("{new} is less than its {old}; --shrink allows that")));
         }
+        let (parents, _) = chain::ancestors(opened.format, &opened.file, &opened.lineage);
+        if let Some(parent) = parents.first().filter(|parent| parent.info.virtual_size > args.size) {
+            return Err(failed(&format_args!(
+                "a child is at least as large as its parent, and {} has {}",
+                parent.label,
+                bytes(parent.info.virtual_size)
+            )));
+        }
         cut = work::with_progress(old, stop, |progress| tools::shrinkable(&*disk, args.size, progress));
     }
     disk.close().map_err(|e| failed(&e))?;
@@ -158,39 +177,64 @@ pub(super) fn resize(args: &ResizeArgs, stop: &AtomicBool) -> Result<(), String>
         )));
     }
     opened.format.resize(&opened.file, args.size, &opened.environment).map_err(|e| failed(&e))?;
-    output::line(format_args!("{}: {} instead of {}", image.path.display(), bytes(args.size), bytes(old)));
-    Ok(())
+    args.output.say(
+        &json!({ "file": image.path, "virtual_size": args.size, "previous_virtual_size": old }),
+        format_args!("{}: {} instead of {}", image.path.display(), bytes(args.size), bytes(old)),
+    )
 }
 
-/// Gives back the space of what is zero. Stopped, it has done a part
+/// Gives back the space of what is zero, and moves blocks so that the file gets shorter. Stopped, it has done a part
 #[derive(Clone, Debug, Args)]
 pub(super) struct CompactArgs {
     #[command(flatten)]
     image: ImageArg,
+    /// Do not look for zeros, only move blocks
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(super) fn compact(args: &CompactArgs, stop: &AtomicBool) -> Result<(), String> {
+    use std::os::unix::fs::MetadataExt;
     let image = &args.image;
-    let used = || {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::metadata(&image.path).map_or(0, |m| m.blocks().saturating_mul(512))
+    let sizes = || {
+        let found = std::fs::metadata(&image.path);
+        found.map_or((0, 0), |m| (m.len(), m.blocks().saturating_mul(512)))
     };
-    let before = used();
+    let before = sizes();
     let opened = image.open(Access::ReadWrite)?;
+    // With its parents, so that what cannot be served is not changed either.
     let disk = opened.disk(Access::ReadWrite).map_err(|e| image.failed(e))?;
     if !disk.geometry().thin {
         return Err(image.failed("a fixed disk keeps its space; convert it to a dynamic one"));
     }
     let size = disk.geometry().size;
-    let done = work::with_progress(size, stop, |progress| tools::compact(&*disk, progress));
+    let done = match args.quick {
+        true => Ok(()),
+        false => work::with_progress(size, stop, |progress| tools::compact(&*disk, progress)),
+    };
     disk.close().map_err(|e| image.failed(e))?;
-    drop((disk, opened));
+    drop(disk);
     done.map_err(|e| image.failed(e))?;
-    output::line(format_args!(
-        "{}: {} on disk instead of {}",
-        image.path.display(),
-        bytes(used()),
-        bytes(before)
-    ));
-    Ok(())
+    work::with_progress(sizes().0, stop, |progress| {
+        opened.format.compact(&opened.file, &opened.environment, progress)
+    })
+    .map_err(|e| image.failed(e))?;
+    drop(opened);
+    let after = sizes();
+    args.output.say(
+        &json!({
+            "file": image.path, "file_size": after.0, "previous_file_size": before.0,
+            "disk_usage": after.1, "previous_disk_usage": before.1,
+        }),
+        format_args!(
+            "{}: {} on disk instead of {}, a file of {} instead of {}",
+            image.path.display(),
+            bytes(after.1),
+            bytes(before.1),
+            bytes(after.0),
+            bytes(before.0)
+        ),
+    )
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +32,17 @@ pub(super) fn run(
             }
         }
     })
+}
+
+/// Before something gets its name: whether it still shall.
+///
+/// # Errors
+/// A sentence that says that it was not made.
+pub(super) fn unless_stopped(stop: &AtomicBool, path: &Path) -> Result<(), String> {
+    if stop.load(Ordering::Relaxed) {
+        return Err(format!("interrupted; {} was not made", path.display()));
+    }
+    Ok(())
 }
 
 /// On a terminal a bar, otherwise nothing.
