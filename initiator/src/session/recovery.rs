@@ -122,12 +122,7 @@ impl FullFeature {
     /// Asks on a connection that is there to remove those that are lost (RFC 7143 §11.14).
     fn remove_lost(&mut self, now: Instant) {
         let Some(cid) = self.links.first().map(|link| link.cid) else { return };
-        // What was asked on a lost connection is asked again here.
-        for exchange in self.exchanges.values_mut() {
-            if !self.links.iter().any(|link| link.cid == exchange.cid) {
-                exchange.cid = cid;
-            }
-        }
+        self.move_exchanges(cid, now);
         for lost in std::mem::take(&mut self.lost) {
             self.removed.insert(lost);
             let itt = self.begin_on(cid, Kind::RemoveConnection { cid: lost }, now);
@@ -141,6 +136,26 @@ impl FullFeature {
             };
             self.send_request(itt, Pdu::new(header).into());
         }
+    }
+
+    /// What was asked on a connection that is gone is asked again on this one, at once: the target keeps the tasks of a lost
+    /// connection for a limited time, and connections may come and go faster than patience runs out.
+    fn move_exchanges(&mut self, to: Cid, now: Instant) {
+        let links = &self.links;
+        let orphans = self
+            .exchanges
+            .iter_mut()
+            .filter(|(_, exchange)| !links.iter().any(|link| link.cid == exchange.cid));
+        let mut again = Vec::new();
+        for (&itt, exchange) in orphans {
+            exchange.cid = to;
+            if let Some((pdu, sent)) = &mut exchange.request {
+                *sent = now;
+                again.push((itt, pdu.clone()));
+            }
+        }
+        again.sort_by_key(|(itt, _)| *itt);
+        again.into_iter().for_each(|(_, pdu)| self.push_urgent(to, pdu));
     }
 
     pub(super) fn connection_removed(

@@ -83,3 +83,20 @@ fn without_any_one_safeguard_the_simulation_goes_red() {
         assert!(noticed, "{plan:?} is not noticed");
     }
 }
+
+/// Seeds that once failed, each by its plan.
+#[test]
+fn seeds_that_once_failed_do_not_any_more() {
+    let cut = Plan { connections: 2, cuts: 40, ..PLAN };
+    let both = Plan { losses: 20, cuts: 60, ..PLAN };
+    for (plan, seed) in [
+        (cut, 3_790_433_215_055_998_520),
+        (cut, 346_803_572_939_817_830),
+        (cut, 8_458_050_719_800_704_013),
+        (both, 7_290_047_914_208_253_027),
+    ] {
+        if let Err(error) = World::new(plan, seed).run() {
+            panic!("{plan:?} with seed {seed}: {error}");
+        }
+    }
+}
