@@ -8,9 +8,9 @@ use super::world::{Plan, Sabotage, World};
 const PLAN: Plan =
     Plan { level: 2, connections: 1, commands: 60, losses: 0, cuts: 0, sabotage: Sabotage::None };
 
-/// Runs of one test: a share, or with `--full` some thousands over all plans.
+/// Runs of one plan: a share, or with `--full` some ten thousand over all plans.
 fn runs() -> u64 {
-    if report::full() { 200 } else { 25 }
+    if report::full() { 1000 } else { 25 }
 }
 
 /// Plays `plan` with many seeds; each failure names its own.
@@ -89,11 +89,17 @@ fn without_any_one_safeguard_the_simulation_goes_red() {
 fn seeds_that_once_failed_do_not_any_more() {
     let cut = Plan { connections: 2, cuts: 40, ..PLAN };
     let both = Plan { losses: 20, cuts: 60, ..PLAN };
+    let sound = Plan { level: 0, connections: 4, ..PLAN };
     for (plan, seed) in [
+        (sound, 4_427_239_450_548_547_201),
         (cut, 3_790_433_215_055_998_520),
         (cut, 346_803_572_939_817_830),
         (cut, 8_458_050_719_800_704_013),
         (both, 7_290_047_914_208_253_027),
+        (Plan { connections: 1, ..cut }, 17_843_624_343_929_524_956),
+        (Plan { connections: 1, ..cut }, 12_383_070_079_281_763_684),
+        (Plan { connections: 1, ..cut }, 17_405_003_201_314_778_192),
+        (both, 4_355_536_641_021_213_551),
     ] {
         if let Err(error) = World::new(plan, seed).run() {
             panic!("{plan:?} with seed {seed}: {error}");

@@ -263,8 +263,14 @@ impl World {
         let mut moved = false;
         match self.random.below(12) {
             0 => moved = self.submit(),
-            1..=3 => moved = self.transmit_up(),
-            4..=6 => moved = self.transmit_down(),
+            1..=3 => {
+                let at = self.random.index(self.wires.len());
+                moved = self.transmit_up(at);
+            }
+            4..=6 => {
+                let at = self.random.index(self.wires.len());
+                moved = self.transmit_down(at);
+            }
             7 | 8 => moved = self.deliver_up()?,
             9 | 10 => moved = self.deliver_down()?,
             _ => {
@@ -282,7 +288,8 @@ impl World {
 
     /// Whether something other than the clock can happen.
     fn can_move(&mut self) -> bool {
-        while self.transmit_up() || self.transmit_down() {}
+        // Every connection, not one by chance: the clock must not run while a PDU waits to be sent.
+        while (0..self.wires.len()).any(|at| self.transmit_up(at) || self.transmit_down(at)) {}
         self.wires.iter().any(|wire| !wire.up.is_empty() || !wire.down.is_empty())
             || self.submitted < self.plan.commands && self.busy.len() < SLOTS
     }
@@ -369,16 +376,14 @@ impl World {
         true
     }
 
-    fn transmit_up(&mut self) -> bool {
-        let at = self.random.index(self.wires.len());
+    fn transmit_up(&mut self, at: usize) -> bool {
         let Some(wire) = self.wires.get_mut(at) else { return false };
         let Some(pdu) = self.initiator.poll_pdu(wire.cid) else { return false };
         wire.up.push_back(raw(pdu.encode(Digests::NONE).unwrap().to_bytes()));
         true
     }
 
-    fn transmit_down(&mut self) -> bool {
-        let at = self.random.index(self.wires.len());
+    fn transmit_down(&mut self, at: usize) -> bool {
         let Some(wire) = self.wires.get_mut(at) else { return false };
         let Some(pdu) = self.target.poll_transmit(wire.cid) else { return false };
         wire.down.push_back(raw(pdu.encode(Digests::NONE).unwrap().to_bytes()));
