@@ -9,6 +9,7 @@
 //! | [`chap`] | CHAP, one-way and mutual |
 //! | [`target_side`] | the target's state machine |
 //! | [`initiator_side`] | the initiator's state machine |
+//! | [`states`] | what RFC 7143 calls the states of connections and sessions |
 //!
 //! The machines are pure: PDUs in, PDUs and results out; random bytes are arguments. Time is not here either: who drives
 //! a machine ends the connection when a login takes too long.
@@ -19,6 +20,7 @@ pub mod negotiation;
 pub mod offer;
 pub mod parameters;
 pub mod rules;
+pub mod states;
 pub mod target_side;
 #[cfg(test)]
 mod testing;
@@ -30,6 +32,7 @@ pub use initiator_side::{InitiatorLogin, InitiatorLoginConfig, InitiatorStep};
 pub use negotiation::Negotiation;
 pub use offer::{DigestPolicy, Offer, OfferError, ValidOffer};
 pub use parameters::{ConnectionParameters, SessionParameters, TaskReporting};
+pub use states::{ConnectionState, SessionState};
 pub use target_side::{
     Admission, CompletedLogin, LoginIdentity, LoginRefusal, RequestedSession, TargetLogin, TargetPolicy,
     TargetStep,

@@ -26,6 +26,8 @@ pub(super) struct Link {
     /// Tasks with solicited data to send, served in turn.
     pub(super) solicited: VecDeque<InitiatorTaskTag>,
     pub(super) last_heard: Instant,
+    /// The target asked for a logout on it.
+    pub(super) logout_requested: bool,
 }
 
 impl Link {
@@ -40,6 +42,7 @@ impl Link {
             unsolicited: None,
             solicited: VecDeque::new(),
             last_heard: now,
+            logout_requested: false,
         }
     }
 

@@ -30,6 +30,7 @@ mod exchange;
 mod link;
 mod receive;
 mod recovery;
+mod state;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,10 @@ impl FullFeature {
     /// [`SessionError`]: the session is over.
     pub fn handle_pdu(&mut self, cid: Cid, pdu: TargetPdu, now: Instant) -> Result<(), SessionError> {
         self.now = now;
+        // RFC 7143 §11.15: nothing follows the Logout Response.
+        if self.phase == Phase::Ended {
+            return Ok(());
+        }
         let Some(link) = self.link_mut(cid) else { return Ok(()) };
         link.last_heard = now;
         let TargetPdu { header, data, .. } = pdu;
@@ -270,9 +274,19 @@ impl FullFeature {
             return Ok(());
         }
         match message.event {
-            AsyncEvent::LogoutRequested => self.logout(now),
-            // The connection will be closed, and that is when it is lost.
-            AsyncEvent::ConnectionDropped if self.keeps_tasks() => {}
+            AsyncEvent::LogoutRequested => {
+                if let Some(link) = self.link_mut(cid) {
+                    link.logout_requested = true;
+                }
+                self.logout(now);
+            }
+            // The connection will be closed, and that is when it is lost; another one is lost now (Parameter1 names it).
+            AsyncEvent::ConnectionDropped if self.keeps_tasks() => {
+                let dropped = Cid(message.parameter1);
+                if dropped != cid && self.link(dropped).is_some() {
+                    self.lose_connection(dropped, now)?;
+                }
+            }
             event @ (AsyncEvent::ConnectionDropped | AsyncEvent::SessionDropped) => {
                 return Err(SessionError::Dropped {
                     event,

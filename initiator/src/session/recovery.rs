@@ -23,7 +23,7 @@ use lunkeep_common::serial::{CmdSn, StatSn};
 use super::exchange::Kind;
 use super::link::Link;
 use super::task::Task;
-use super::{FullFeature, SessionError, TaskFailure};
+use super::{FullFeature, Phase, SessionError, TaskFailure};
 use crate::commands::Transfer;
 
 impl FullFeature {
@@ -56,6 +56,9 @@ impl FullFeature {
     /// # Errors
     /// [`SessionError::Unrecoverable`] at error recovery level 0: the session is over.
     pub fn handle_damaged(&mut self, cid: Cid, bhs: &Bhs, now: Instant) -> Result<(), SessionError> {
+        if self.phase == Phase::Ended {
+            return Ok(());
+        }
         if !self.recovers() {
             return Err(SessionError::Unrecoverable { opcode: bhs[0] & 0x3f });
         }
@@ -92,11 +95,14 @@ impl FullFeature {
         self.arm(now);
     }
 
-    /// A connection is gone. Its tasks wait for another one.
+    /// A connection is gone, and its tasks wait for another one. Of no effect when it is not there or the session is logged out.
     ///
     /// # Errors
     /// [`SessionError::Closed`] where tasks are not kept: the session is over.
     pub fn lose_connection(&mut self, cid: Cid, now: Instant) -> Result<(), SessionError> {
+        if self.phase == Phase::Ended || self.link(cid).is_none() {
+            return Ok(());
+        }
         if !self.keeps_tasks() {
             return Err(SessionError::Closed);
         }

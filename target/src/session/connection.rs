@@ -44,6 +44,10 @@ pub(super) struct Connection {
     pub(super) queue: VecDeque<Item>,
     pub(super) text: TextExchange,
     pub(super) directory: Arc<dyn Directory>,
+    /// A logout that ends this connection is under way.
+    pub(super) leaving: bool,
+    /// The initiator was asked to log out.
+    pub(super) logout_requested: bool,
     /// The logout response has left: nothing may follow it.
     pub(super) finished: bool,
     last_heard: Instant,
@@ -63,6 +67,8 @@ impl Connection {
             queue: VecDeque::new(),
             text: TextExchange::default(),
             directory: new.directory,
+            leaving: false,
+            logout_requested: false,
             finished: false,
             last_heard: now,
             ping: None,

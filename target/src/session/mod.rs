@@ -22,6 +22,7 @@ mod event;
 mod fence;
 mod receive;
 mod recovery;
+mod state;
 mod task;
 mod task_management;
 #[cfg(test)]
@@ -35,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lunkeep_common::login::{ConnectionParameters, SessionParameters, ValidOffer};
+use lunkeep_common::login::{ConnectionParameters, SessionParameters, SessionState, ValidOffer};
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::async_message::AsyncEvent;
 use lunkeep_common::pdu::logout::LogoutResult;
@@ -136,7 +137,7 @@ pub struct Session {
     tasks: HashMap<TaskHandle, Task>,
     by_itt: HashMap<InitiatorTaskTag, TaskHandle>,
     /// Requests other than SCSI commands whose answer is still to come.
-    requests: HashMap<InitiatorTaskTag, Cid>,
+    requests: HashMap<InitiatorTaskTag, PendingRequest>,
     events: VecDeque<Event>,
     numbers: TaskNumbers,
     next_ttt: u32,
@@ -159,6 +160,15 @@ pub struct Session {
     ending: bool,
     /// Mistakes of the initiator that were logged.
     mistakes_logged: u32,
+}
+
+/// A request other than a SCSI command whose answer is still to come.
+#[derive(Clone, Copy, Debug)]
+struct PendingRequest {
+    /// The connection that the answer goes to.
+    cid: Cid,
+    /// The connection that a logout is about.
+    logs_out: Option<Cid>,
 }
 
 /// What login hands over to a new connection of a session.
@@ -249,7 +259,7 @@ impl Session {
     /// Whether nothing is left that an initiator could come back for.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.connections.is_empty() && self.lost.is_empty()
+        self.state() == SessionState::Free
     }
 
     /// Connections that have something to send.
@@ -318,7 +328,10 @@ impl Session {
     /// The engine has ended what a logout asked to end. From here on nothing can join a session that ends with it.
     pub fn logout_done(&mut self, cid: Cid, itt: InitiatorTaskTag, response: LogoutResult, ends: LogoutEnds) {
         self.ending |= ends == LogoutEnds::Session;
-        if self.requests.remove(&itt).is_some() {
+        if let Some(request) = self.requests.remove(&itt) {
+            if response != LogoutResult::Closed {
+                self.stay(request);
+            }
             self.push(cid, Item::LogoutResponse { itt, response, ends });
         }
     }
@@ -357,14 +370,16 @@ impl Session {
     /// Asks the initiator on each connection to log out within so many seconds (RFC 7143 §11.9.1, event 1).
     pub fn request_logout(&mut self, seconds: u16) {
         let message = Message { parameters: [0, 0, seconds], ..Message::new(AsyncEvent::LogoutRequested) };
-        let cids: Vec<_> = self.connections.iter().map(|connection| connection.cid).collect();
-        cids.into_iter().for_each(|cid| self.requeue(cid, Item::Message(message)));
+        for connection in &mut self.connections {
+            connection.logout_requested = true;
+            connection.push(Item::Message(message));
+        }
     }
 
     /// Whether the connection has sent everything it will ever send, a logout response last.
     #[must_use]
     pub fn is_finished(&self, cid: Cid) -> bool {
-        self.connection(cid).is_none_or(|connection| connection.finished)
+        !self.connection_state(cid).is_open()
     }
 
     /// The command window, for the last login response.

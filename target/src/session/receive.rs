@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use lunkeep_common::login::ConnectionState;
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::framer::RawPdu;
 use lunkeep_common::pdu::logout::{LogoutReason, LogoutResult};
@@ -19,7 +20,7 @@ use super::data_out::{DataOutTransfer, Taken};
 use super::event::{Event, ScsiRequest};
 use super::task::Task;
 use super::transmit::{Item, LogoutEnds};
-use super::{ConnectionFault, Session, SessionKind};
+use super::{ConnectionFault, PendingRequest, Session, SessionKind};
 use crate::limits;
 
 /// Opcode bits of the first byte of a header (RFC 7143 §11.2.1.2).
@@ -130,6 +131,13 @@ impl Session {
     fn deliver_held(&mut self) -> Result<(), ConnectionFault> {
         while let Some(cmd_sn) = self.window.release() {
             match self.held.remove(&cmd_sn) {
+                // It was sent before the logout, which ends it without an answer (RFC 7143 §11.14).
+                Some((cid, _, pdu)) if self.connection_state(cid) == ConnectionState::InLogout => {
+                    if let InitiatorHeader::ScsiCommand(command) = &pdu.header {
+                        self.early_data.remove(&command.itt);
+                    }
+                    self.window.reopen();
+                }
                 Some((cid, bhs, pdu)) => self.deliver(cid, bhs, pdu)?,
                 // It was aborted before its turn.
                 None => self.window.reopen(),
@@ -144,6 +152,7 @@ impl Session {
         let takes_place = numbering(&header).is_some_and(|numbering| !numbering.immediate);
         let becomes_task = normal && matches!(header, InitiatorHeader::ScsiCommand(_));
         let outcome = match header {
+            header if self.comes_after_logout(cid, &header) => Err(RejectReason::ProtocolError),
             InitiatorHeader::NopOut(nop) => self.receive_nop(cid, &nop, data),
             InitiatorHeader::TextRequest(text) => self.receive_text(cid, &text, &data),
             InitiatorHeader::LogoutRequest(logout) => self.receive_logout(cid, &logout),
@@ -214,6 +223,7 @@ impl Session {
             let session = logout.reason == LogoutReason::CloseSession;
             self.ending |= session;
             let subject = if session { cid } else { logout.cid };
+            self.leave(logout);
             self.events.push_back(Event::Logout { cid, itt: logout.itt, reason: logout.reason, subject });
         }
         Ok(())
@@ -230,7 +240,7 @@ impl Session {
         if self.requests.len() >= limits::REQUESTS_PER_SESSION_MAX {
             return Err(RejectReason::ImmediateCommandReject);
         }
-        self.requests.insert(itt, cid);
+        self.requests.insert(itt, PendingRequest { cid, logs_out: None });
         Ok(())
     }
 

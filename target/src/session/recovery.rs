@@ -227,7 +227,7 @@ impl Session {
             return Vec::new();
         };
         let connection = self.connections.remove(at);
-        self.requests.retain(|_, owner| *owner != cid);
+        self.requests.retain(|_, request| request.cid != cid);
         self.drop_held(cid);
         let lost = match self.retention() {
             Some(retention) if !connection.finished && !self.ending => {

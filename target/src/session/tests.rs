@@ -22,6 +22,7 @@ use lunkeep_common::text::address::{DiscoveredTarget, TargetAddress};
 
 use super::*;
 
+mod matrix;
 mod recovery;
 
 const CID: Cid = Cid(1);

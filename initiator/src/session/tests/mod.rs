@@ -2,6 +2,7 @@
 
 mod data;
 mod ends;
+mod matrix;
 mod requests;
 
 use std::time::{Duration, Instant};
@@ -130,6 +131,15 @@ impl Peer {
 
     /// Gives the PDU the target's numbers and hands it in. StatSN is used up where the PDU has a status.
     fn send(&mut self, header: impl Into<TargetHeader>, data: impl Into<Bytes>) -> Result<(), SessionError> {
+        self.send_on(Cid(0), header, data)
+    }
+
+    fn send_on(
+        &mut self,
+        cid: Cid,
+        header: impl Into<TargetHeader>,
+        data: impl Into<Bytes>,
+    ) -> Result<(), SessionError> {
         let mut header = header.into();
         use TargetHeader as H;
         let (stat, exp, max, consumes) = match &mut header {
@@ -149,7 +159,7 @@ impl Peer {
         *stat = if consumes { self.stat_sn.advance() } else { self.stat_sn };
         *exp = self.exp_cmd_sn;
         *max = self.exp_cmd_sn.plus(self.window);
-        self.session.handle_pdu(Cid(0), TargetPdu::with_data(header, data.into()), self.now)
+        self.session.handle_pdu(cid, TargetPdu::with_data(header, data.into()), self.now)
     }
 
     fn respond(&mut self, itt: InitiatorTaskTag, status: Status, sense: &[u8]) {
