@@ -180,3 +180,7 @@ pub const FENCE_ROUNDS_OVERTAKEN_MAX: u32 = 8;
 
 /// Length at which the audit trail of a logical unit begins anew; the one before is kept. Some 20,000 entries.
 pub const AUDIT_FILE_LEN_MAX: u64 = 8 << 20;
+
+/// Names of removed targets that are remembered while the server runs, to tell initiators "removed" and not "never heard of": 256 bytes
+/// each at most.
+pub const TARGETS_REMOVED_REMEMBERED_MAX: usize = 1024;

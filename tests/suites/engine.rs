@@ -8,6 +8,8 @@ mod connections;
 mod endings;
 #[path = "engine/erase.rs"]
 mod erase;
+#[path = "engine/online.rs"]
+mod online;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -105,7 +107,7 @@ fn portal(announce: Option<Announce>) -> PortalConfig {
     PortalConfig { listen: "127.0.0.1:0".parse().unwrap(), announce, group: PortalGroupTag(1) }
 }
 
-fn lun(number: u16, disk: Arc<GatedDisk>) -> LunConfig {
+fn lun(number: u16, disk: Arc<dyn Disk>) -> LunConfig {
     let shape = disk.geometry();
     let last = number.to_be_bytes()[1];
     let device = LogicalUnitConfig {

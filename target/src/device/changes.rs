@@ -5,6 +5,7 @@ use lunkeep_common::scsi::{Asc, SenseFormat, Status};
 
 use super::erase::{Erase, EraseState, OverwritePattern, Progress};
 use super::media::MediaFailure;
+use super::online::Exchange;
 use super::parameters::{EraseKind, SavedParameters};
 use super::state::{Change, MediumState};
 use super::step::{Completion, NexusId, Step, TaskId};
@@ -76,7 +77,7 @@ impl LogicalUnit {
             return Step::Done(refusal.completion());
         }
         // A fence that runs was not asked about the erasure, and would not wait for it.
-        if self.reservations.is_changing() || self.state.saving {
+        if self.reservations.is_changing() || self.state.saving || self.state.exchange != Exchange::None {
             return Step::Done(Completion::without_data(Status::Busy));
         }
         if let Some(sense) = self.state.erase.refusal().filter(|_| self.state.erase.is_running()) {

@@ -6,6 +6,8 @@
 //!       └─> Step::Done
 //! ```
 //!
+//! What the operator changes while the unit serves (who sees it, its ports, its medium) is in `online`.
+//!
 //! A command that changes reservations is a [`Step::Record`], after a [`Step::Fence`] when it takes access away: [`fence`] has the order,
 //! [`reservation`] the meaning.
 //!
@@ -29,6 +31,7 @@ mod erase;
 pub mod fence;
 pub mod media;
 pub mod nexus;
+mod online;
 mod parameters;
 pub mod reservation;
 mod state;
@@ -36,15 +39,29 @@ pub mod step;
 pub mod task_set;
 mod unit;
 
+use lunkeep_common::scsi::Cdb;
+use lunkeep_common::scsi::report_luns::SelectReport;
+
 pub use config::{CommandLimits, Identity, InvalidShape, LogicalUnitConfig, MediumShape, TaskLimits};
 pub use erase::{Erase, OverwritePattern, Progress};
 pub use fence::{Fence, FenceFailure, Recorded, ReservationEvent, ReservationSetup, Resumed};
 pub use media::{MediaFailure, MediaOp, MediaReply};
 pub use nexus::{ExportPort, Nexus};
+pub use online::{ChangeRefusal, Interrupted, MediumChange};
 pub use parameters::{EraseKind, ModeParameters, SavedParameters};
 pub use step::{Command, Completion, NexusId, Step, TaskId};
 pub use task_set::{Aborted, AbortedTask};
 pub use unit::{LogicalUnit, Reset};
+
+/// Whether a CDB asks for the inventory of logical units, in a form that is answered (REPORT LUNS, SPC-4 §6.33).
+#[must_use]
+pub fn reports_luns(cdb: &[u8]) -> bool {
+    let select = match cdb.first() {
+        Some(0xa0) => Cdb::parse(cdb),
+        _ => return false,
+    };
+    matches!(select, Ok((_, Cdb::ReportLuns { select_report, .. })) if SelectReport::from_byte(select_report).is_some())
+}
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use lunkeep_common::scsi::{Asc, Sense, SenseKey};
 use super::config::LogicalUnitConfig;
 use super::erase::EraseState;
 use super::media::{MediaFailure, MediaOp};
+use super::online::Exchange;
 use super::parameters::{EraseKind, ModeParameters, SavedParameters};
 use super::step::NexusId;
 
@@ -55,6 +56,8 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) medium: MediumState,
+    /// The operator changes the medium.
+    pub(super) exchange: Exchange,
     /// Nexuses that prevent the removal of the medium.
     pub(super) preventing: BTreeSet<NexusId>,
     pub(super) mode: ModeParameters,
@@ -78,6 +81,7 @@ impl State {
         let saved = config.saved.clone().unwrap_or_else(|| SavedParameters::new(default_mode));
         Self {
             medium: MediumState::Ready,
+            exchange: Exchange::None,
             preventing: BTreeSet::new(),
             mode: saved.mode,
             default_mode,
@@ -107,6 +111,11 @@ impl State {
             return Some(sense);
         }
         let needs_medium = info.access != MediumAccess::None || info.operation == Operation::TestUnitReady;
+        if let Some(sense) = self.exchange.refusal()
+            && (needs_medium || needs_capacity(info.operation))
+        {
+            return Some(sense);
+        }
         match self.medium {
             MediumState::Absent if needs_medium || needs_capacity(info.operation) => {
                 return Some(Sense::new(SenseKey::NotReady, Asc::MEDIUM_NOT_PRESENT));

@@ -253,6 +253,45 @@ impl TaskSet {
         aborted
     }
 
+    /// Ends the tasks of these nexuses that do not change the medium, and names those that do.
+    pub(super) fn withdraw(&mut self, nexuses: &[NexusId]) -> (Vec<AbortedTask>, Vec<TaskId>) {
+        self.interrupt(|task| nexuses.contains(&task.nexus))
+    }
+
+    /// Ends the tasks that wait for data for the medium, or read it, and names those that change it.
+    pub(super) fn clear_medium(&mut self) -> (Vec<AbortedTask>, Vec<TaskId>) {
+        self.interrupt(|task| match &task.phase {
+            Phase::DataOut(of) => of.is_for_medium(),
+            Phase::Medium { .. } => true,
+            Phase::Queued | Phase::Fence | Phase::Erase => false,
+        })
+    }
+
+    fn interrupt(&mut self, which: impl Fn(&Task) -> bool) -> (Vec<AbortedTask>, Vec<TaskId>) {
+        let mut ids: Vec<TaskId> =
+            self.tasks.iter().filter(|(_, task)| which(task)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let (mut refused, mut finishing) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let entry = AbortedTask { task: id, nexus: task.nexus, status: None };
+            match &mut task.phase {
+                Phase::Medium { changes_medium: true, .. } => finishing.push(id),
+                Phase::Medium { aborted, .. } => {
+                    // What it brings is dropped when it comes. One that was aborted before has no answer.
+                    if !std::mem::replace(aborted, true) {
+                        refused.push(entry);
+                    }
+                }
+                Phase::DataOut(_) | Phase::Queued | Phase::Fence | Phase::Erase => {
+                    self.remove(id);
+                    refused.push(entry);
+                }
+            }
+        }
+        (refused, finishing)
+    }
+
     /// How many tasks there are, those that drain included.
     pub(super) fn len(&self) -> usize {
         self.tasks.len()

@@ -45,6 +45,8 @@ impl Reset {
 pub(super) struct Attached {
     pub(super) nexus: Arc<Nexus>,
     pub(super) slot: Slot,
+    /// The unit is leaving its view.
+    pub(super) leaving: bool,
 }
 
 /// A direct access block device.
@@ -79,7 +81,7 @@ impl LogicalUnit {
     /// A nexus comes into being: a session logged in whose target has this logical unit.
     pub fn attach(&mut self, id: NexusId, nexus: Nexus) {
         let slot = self.attentions.attach((nexus.initiator.clone(), nexus.target.clone()));
-        self.nexuses.insert(id, Attached { nexus: Arc::new(nexus), slot });
+        self.nexuses.insert(id, Attached { nexus: Arc::new(nexus), slot, leaving: false });
     }
 
     /// I_T nexus loss (SAM-5 §6.3.4): its tasks are aborted, and when it comes back it is told so.
@@ -96,6 +98,9 @@ impl LogicalUnit {
     /// A command arrives. A command of a nexus that is not attached (any more) is [`Step::Aborted`].
     pub fn begin(&mut self, command: Command<'_>) -> Step {
         let Some(attached) = self.nexuses.get(&command.nexus).cloned() else { return Step::Aborted };
+        if attached.leaving {
+            return self.stamped(Step::Done(Self::not_here()));
+        }
         let opcode = command.cdb.first().copied().unwrap_or(0);
         // What ends a fight over the medium must not wait behind it; the session's window bounds these.
         if !passes_full_task_set(opcode)
@@ -209,7 +214,7 @@ impl LogicalUnit {
     /// The rule of its row that holds for reservations is left in `rule`.
     fn process(
         &mut self,
-        Attached { nexus, slot }: &Attached,
+        Attached { nexus, slot, .. }: &Attached,
         command: &Command<'_>,
         rule: &mut ReservationRule,
     ) -> Outcome {
@@ -306,6 +311,11 @@ impl LogicalUnit {
                 // in one step with the entry into the set that a fence looks at, so that neither can miss the other.
                 if let Some(refusal) = self.refused_now(nexus, rule) {
                     return Step::Done(refusal.completion());
+                }
+                // The same holds for a medium that is being changed.
+                let on_medium = !matches!(op, MediaOp::Save(_));
+                if let Some(sense) = self.state.exchange.refusal().filter(|_| on_medium) {
+                    return Step::Done(Completion::check_condition(sense));
                 }
                 let (op, then) = if self.state.mode.write_cache { (op, then) } else { stable(op, then) };
                 self.state.count(&op);

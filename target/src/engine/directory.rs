@@ -27,8 +27,9 @@ impl Directory for ConnectionDirectory {
             SendTargets::Named(name) => target.name == *name,
             SendTargets::Own => self.own.as_ref() == Some(&target.name),
         };
-        let visible =
-            self.shared.targets.values().filter(wanted).filter(|target| target.admits(&self.initiator));
+        let topology = self.shared.topology();
+        let targets = topology.targets.values();
+        let visible = targets.filter(wanted).filter(|target| target.admits(&self.initiator));
         visible
             .map(|target| DiscoveredTarget { name: target.name.clone(), addresses: self.addresses() })
             .collect()

@@ -23,7 +23,6 @@ use super::server::Shared;
 use super::session_task::{Link, NewSession, SessionHandle};
 use super::sessions::Admission;
 use super::unit::LunView;
-use crate::device::{Nexus, NexusId};
 use crate::session::{NewConnection, Session, SessionKind};
 
 /// Time that a session of the same nexus has to end before a new one is refused, beyond the time its operations may take.
@@ -198,44 +197,52 @@ async fn begin(
     outcome: &LoginOutcome,
     parameters: &SessionParameters,
 ) -> Result<Admitted, LoginRefusal> {
-    let (port, luns) = match &outcome.session {
-        LoginSession::Discovery => (None, LunView::new()),
+    let port = match &outcome.session {
+        LoginSession::Discovery => None,
         LoginSession::Normal { target, portal_group } => {
-            let served = shared.targets.get(target).ok_or(LoginRefusal::NotFound)?;
-            let portal_group = portal_group.unwrap_or_default();
-            (Some(TargetPort { name: target.clone(), portal_group }), served.view(&outcome.initiator.name))
+            Some(TargetPort { name: target.clone(), portal_group: portal_group.unwrap_or_default() })
         }
     };
     let key = port.clone().map(|port| (outcome.initiator.clone(), port));
     let deadline = Instant::now() + shared.settings.drain_timeout + REINSTATEMENT_MARGIN;
     let connection = new_connection(shared, wire, outcome)?;
     loop {
-        let make = |nexus, tsih| {
-            let kind = if port.is_some() { SessionKind::Normal } else { SessionKind::Discovery };
-            let machine = Session::new(
-                kind,
-                parameters.clone(),
-                shared.offer.clone(),
-                shared.settings.session,
-                outcome.initial_cmd_sn,
-                shared.numbers.clone(),
-            );
-            if let Some(port) = &port {
-                attach(shared, &luns, nexus, outcome, port);
-            }
-            SessionHandle::new(NewSession {
-                nexus,
-                tsih,
-                initiator: outcome.initiator.clone(),
-                target: port.clone(),
-                luns: luns.clone(),
-                machine,
-                cancel: shared.stop.child_token(),
-                buffer_bytes: shared.settings.session_buffer_bytes,
-                shared: Arc::downgrade(shared),
-            })
+        let admission = {
+            // Held until the session is among the others: a change of the target's LUNs comes before it, or finds it.
+            let topology = shared.topology();
+            let luns = match &port {
+                None => LunView::new(),
+                Some(port) => topology.target(&port.name)?.view(&outcome.initiator.name),
+            };
+            let make = |nexus, tsih| {
+                let kind = if port.is_some() { SessionKind::Normal } else { SessionKind::Discovery };
+                let machine = Session::new(
+                    kind,
+                    parameters.clone(),
+                    shared.offer.clone(),
+                    shared.settings.session,
+                    outcome.initial_cmd_sn,
+                    shared.numbers.clone(),
+                );
+                if let Some(port) = &port {
+                    let nexus_value = topology.nexus(&outcome.initiator, port);
+                    luns.values().for_each(|unit| unit.lock().attach(nexus, nexus_value.clone()));
+                }
+                SessionHandle::new(NewSession {
+                    nexus,
+                    tsih,
+                    initiator: outcome.initiator.clone(),
+                    target: port.clone(),
+                    luns: luns.clone(),
+                    machine,
+                    cancel: shared.stop.child_token(),
+                    buffer_bytes: shared.settings.session_buffer_bytes,
+                    shared: Arc::downgrade(shared),
+                })
+            };
+            shared.sessions.add(key.clone(), make)
         };
-        match shared.sessions.add(key.clone(), make) {
+        match admission {
             Admission::Added(session) => {
                 let link = session.lead(connection);
                 return Ok((session, link));
@@ -300,17 +307,6 @@ fn new_connection(
     Ok(NewConnection { cid, parameters, stat_sn, directory })
 }
 
-/// Makes the nexus known to every unit that the session sees.
-fn attach(shared: &Shared, luns: &LunView, id: NexusId, outcome: &LoginOutcome, port: &TargetPort) {
-    let nexus = Nexus {
-        initiator: outcome.initiator.clone(),
-        target: port.clone(),
-        // Every port of a target has a number since the start.
-        relative_target_port: shared.port_numbers.of(port).unwrap_or_default(),
-    };
-    luns.values().for_each(|unit| unit.lock().attach(id, nexus.clone()));
-}
-
 /// Who may log in, and what must be proved.
 struct Policy<'a> {
     shared: &'a Shared,
@@ -323,7 +319,8 @@ impl TargetPolicy for Policy<'_> {
         let (authentication, target_alias) = match identity.session {
             RequestedSession::Discovery => (self.shared.discovery_authentication.clone(), None),
             RequestedSession::Normal { target } => {
-                let target = self.shared.targets.get(target).ok_or(LoginRefusal::NotFound)?;
+                let topology = self.shared.topology();
+                let target = topology.target(target)?;
                 if !target.admits(identity.initiator) {
                     return Err(LoginRefusal::AuthorizationFailure);
                 }

@@ -1,9 +1,9 @@
 //! The server: binds the portals, accepts connections, ends everything in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use lunkeep_common::login::offer::{OfferError, ValidOffer};
@@ -13,16 +13,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{AccessList, PortalConfig, ServerConfig, Settings, TargetConfig};
+use super::config::{AccessList, PortalConfig, ServerConfig, Settings, TargetConfig, UnitConfig};
 use super::connection;
+use super::handle::ServerHandle;
 use super::listener;
 use super::logins::{LoginPlace, Logins};
 use super::sessions::Sessions;
 use super::topology::{self, Topology};
 use super::unit::LunView;
+use super::view::mapped;
 use crate::device::InvalidShape;
 use crate::session::TaskNumbers;
-use crate::store::{LunStateError, PortNumbers, StoreError, TooManyPorts};
+use crate::store::{LunStateError, StoreError, TooManyPorts};
 
 /// Time between two tries to accept after the host had no file or memory left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,9 +39,10 @@ pub struct Server {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) portals: Vec<BoundPortal>,
-    pub(super) targets: BTreeMap<IscsiName, Arc<Target>>,
-    /// Relative target port identifiers; every port of a target has one.
-    pub(super) port_numbers: PortNumbers,
+    /// What is served now.
+    pub(super) topology: RwLock<Topology>,
+    /// Held by a change of what is served, from its beginning to its end.
+    pub(super) changes: tokio::sync::Mutex<()>,
     pub(super) discovery_authentication: Authentication,
     pub(super) settings: Settings,
     pub(super) offer: ValidOffer,
@@ -58,8 +61,20 @@ pub(super) struct BoundPortal {
     pub(super) bound: SocketAddr,
 }
 
-/// A target and its logical units.
-#[derive(Debug)]
+impl Shared {
+    /// What is served now. A session may be locked when this is called, so none is locked while it is held.
+    pub(super) fn topology(&self) -> RwLockReadGuard<'_, Topology> {
+        self.topology.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn topology_mut(&self) -> RwLockWriteGuard<'_, Topology> {
+        self.topology.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A target and its logical units. It is replaced as a whole when it changes.
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) name: IscsiName,
     pub(super) alias: Option<String>,
@@ -82,20 +97,20 @@ impl Target {
         }
     }
 
+    /// The LUN under which it exports the unit that is made from `unit`.
+    pub(super) fn number_of(&self, unit: &Arc<UnitConfig>) -> Option<u16> {
+        let mut luns = self.units.iter();
+        luns.find(|(_, other)| Arc::ptr_eq(&other.config, unit)).map(|(number, _)| *number)
+    }
+
     /// The LUNs that an initiator sees.
     pub(super) fn view(&self, initiator: &IscsiName) -> LunView {
-        let map = match &self.access {
-            AccessList::Everyone => return self.units.clone(),
-            AccessList::Only(known) => known.get(initiator),
-        };
-        match map {
-            None => LunView::new(),
-            Some(None) => self.units.clone(),
-            Some(Some(map)) => {
-                let mapped =
-                    map.iter().filter_map(|(seen, number)| Some((*seen, self.units.get(number)?.clone())));
-                mapped.collect()
-            }
+        match &self.access {
+            AccessList::Everyone => self.units.clone(),
+            AccessList::Only(known) => match known.get(initiator) {
+                None => LunView::new(),
+                Some(map) => mapped(&self.units, map.as_ref()),
+            },
         }
     }
 }
@@ -193,8 +208,7 @@ impl Server {
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let groups: BTreeSet<_> = config.portals.iter().map(|portal| portal.group).collect();
         let groups: Vec<_> = groups.into_iter().collect();
-        let Topology { targets, port_numbers } =
-            topology::build(config.targets, &groups, &config.settings, config.port_numbers)?;
+        let topology = topology::build(config.targets, groups, &config.settings, config.port_numbers)?;
         let offer = config.settings.offer.clone().validate()?;
         let listeners = bind_all(&config.portals)?;
         let mut portals = Vec::new();
@@ -206,8 +220,8 @@ impl Server {
         }
         let shared = Arc::new(Shared {
             portals,
-            targets,
-            port_numbers,
+            topology: RwLock::new(topology),
+            changes: tokio::sync::Mutex::new(()),
             discovery_authentication: config.discovery_authentication,
             sessions: Sessions::new(config.settings.sessions_max),
             logins: Arc::new(Logins::new(config.settings.logins_max)),
@@ -223,6 +237,12 @@ impl Server {
         Ok(Self { shared })
     }
 
+    /// A handle to look at the server and to change what it serves.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(self.shared.clone())
+    }
+
     /// The addresses that were bound, in the order of the portals.
     #[must_use]
     pub fn portals(&self) -> Vec<SocketAddr> {
@@ -233,8 +253,7 @@ impl Server {
     pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
         let sessions = self.shared.sessions.all().len();
         self.shared.stop.cancel();
-        let units = self.shared.targets.values().flat_map(|target| target.units.values());
-        units.for_each(|unit| unit.lock().stop_erase());
+        self.shared.topology().units().for_each(|unit| unit.lock().stop_erase());
         self.shared.tasks.close();
         let complete = tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_ok();
         ShutdownReport { sessions, complete }

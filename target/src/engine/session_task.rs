@@ -17,8 +17,9 @@ use super::media::{self, MediaError};
 use super::reservations;
 use super::server::Shared;
 use super::task_management;
-use super::unit::{Draining, Ended, FenceWaits, LunView, Unit, resolve};
-use crate::device::{Command, Completion, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
+use super::unit::{Draining, Ended, FenceWaits, LunView, Unit};
+use super::view::View;
+use crate::device::{self, Command, Completion, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
 use crate::session::{
     Event, LogoutEnds, LostTask, NewConnection, ScsiRequest, Session, TaskHandle, TaskResult,
 };
@@ -37,9 +38,7 @@ pub(super) struct SessionHandle {
     pub(super) initiator: InitiatorPort,
     /// `None` in a discovery session.
     pub(super) target: Option<TargetPort>,
-    pub(super) luns: LunView,
-    /// The LUNs of `luns` on the wire, for REPORT LUNS.
-    inventory: Vec<Lun>,
+    pub(super) view: View,
     machine: Mutex<Session>,
     links: Mutex<Vec<Arc<Link>>>,
     /// Events are carried out one at a time, in their order, whichever connection brought them.
@@ -86,8 +85,7 @@ impl SessionHandle {
             tsih: new.tsih,
             initiator: new.initiator,
             target: new.target,
-            inventory: new.luns.keys().filter_map(|&number| Lun::from_number(number)).collect(),
-            luns: new.luns,
+            view: View::new(new.luns),
             machine: Mutex::new(new.machine),
             links: Mutex::default(),
             pumping: Mutex::default(),
@@ -192,7 +190,7 @@ impl SessionHandle {
     fn abort(&self, shared: &Arc<Shared>, lost: Vec<LostTask>) -> Draining {
         let mut ended = Ended::default();
         for LostTask { task, lun } in lost {
-            if let Some(unit) = resolve(&self.luns, lun) {
+            for unit in self.view.now().resolve_task(lun) {
                 ended.merge(unit.abort(|unit| unit.abort_task(self.nexus, TaskId(task.0))));
             }
         }
@@ -253,25 +251,50 @@ impl SessionHandle {
 
     fn begin(self: &Arc<Self>, request: &ScsiRequest) {
         let task = TaskId(request.task.0);
-        let command = Command {
+        let seen = self.view.now();
+        if device::reports_luns(&request.cdb) {
+            return self.begin_report_luns(request, task);
+        }
+        let Some(unit) = seen.resolve(request.lun) else {
+            return self.complete(task, absent::answer(request.lun, &request.cdb, &seen.inventory));
+        };
+        let (step, waits) = unit.step(task, |unit| unit.begin(self.command(request, &seen.inventory)));
+        self.take_step(unit, task, step, waits);
+    }
+
+    /// REPORT LUNS tells the whole inventory, so the nexus need not be told on any unit any more that it changed. A change that comes
+    /// meanwhile waits, and is told of again.
+    fn begin_report_luns(self: &Arc<Self>, request: &ScsiRequest, task: TaskId) {
+        let seen = self.view.hold();
+        seen.units.values().for_each(|unit| unit.lock().inventory_told(self.nexus));
+        let Some(unit) = seen.resolve(request.lun) else {
+            let answer = absent::answer(request.lun, &request.cdb, &seen.inventory);
+            drop(seen);
+            return self.complete(task, answer);
+        };
+        let unit = unit.clone();
+        let (step, waits) = unit.step(task, |unit| unit.begin(self.command(request, &seen.inventory)));
+        drop(seen);
+        self.take_step(&unit, task, step, waits);
+    }
+
+    fn command<'a>(&self, request: &'a ScsiRequest, luns: &'a [Lun]) -> Command<'a> {
+        Command {
             nexus: self.nexus,
-            task,
+            task: TaskId(request.task.0),
             cdb: &request.cdb,
             attribute: request.attribute,
             expected_in: request.expected_in,
             expected_out: request.expected_out,
             now_ms: now_ms(),
-            luns: &self.inventory,
-        };
-        let Some(unit) = resolve(&self.luns, request.lun) else {
-            return self.complete(task, absent::answer(request.lun, &request.cdb, &self.inventory));
-        };
-        let (step, waits) = unit.step(task, |unit| unit.begin(command));
-        self.take_step(unit, task, step, waits);
+            luns,
+        }
     }
 
     fn data_out(self: &Arc<Self>, handle: TaskHandle, lun: Lun, data: Vec<Bytes>) {
-        let Some(unit) = resolve(&self.luns, lun) else { return };
+        // Without a unit the task was answered when that was taken out.
+        let seen = self.view.now();
+        let Some(unit) = seen.resolve(lun) else { return };
         let task = TaskId(handle.0);
         let (step, waits) = unit.step(task, |unit| unit.data_out(task, data));
         self.take_step(unit, task, step, waits);
@@ -280,9 +303,10 @@ impl SessionHandle {
     /// The initiator broke a task. It may be changing the medium already: then it is answered when that is over.
     fn abandon(self: &Arc<Self>, shared: &Arc<Shared>, handle: TaskHandle, lun: Lun, sense: Sense) {
         let task = TaskId(handle.0);
-        let mut ended = resolve(&self.luns, lun)
-            .map(|unit| unit.abort(|unit| unit.abort_task(self.nexus, task)))
-            .unwrap_or_default();
+        let (seen, mut ended) = (self.view.now(), Ended::default());
+        for unit in seen.resolve_task(lun) {
+            ended.merge(unit.abort(|unit| unit.abort_task(self.nexus, task)));
+        }
         // It is answered here.
         ended.gone.clear();
         let draining = task_management::drop_gone(shared, ended);
@@ -444,7 +468,7 @@ impl SessionHandle {
     /// Takes the nexus off every unit. What remains can still touch a medium.
     fn detach(&self, shared: &Arc<Shared>) -> Draining {
         let mut ended = Ended::default();
-        for unit in self.luns.values() {
+        for unit in self.view.end() {
             ended.merge(unit.abort(|unit| unit.detach(self.nexus)));
         }
         task_management::drop_gone(shared, ended)

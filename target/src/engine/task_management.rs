@@ -12,7 +12,7 @@ use super::config::ColdResetPolicy;
 use super::reservations;
 use super::server::Shared;
 use super::session_task::SessionHandle;
-use super::unit::{Draining, Ended, resolve};
+use super::unit::{Draining, Ended};
 use crate::device::{AbortedTask, NexusId, Reset, TaskId};
 use crate::session::{ManagementScope, TaskHandle, TaskResult};
 
@@ -56,7 +56,7 @@ fn may_reset_cold(shared: &Shared, session: &SessionHandle) -> bool {
         ColdResetPolicy::Everyone => true,
         ColdResetPolicy::Nobody => false,
         ColdResetPolicy::Harmless => {
-            session.luns.values().all(|unit| unit.lock().power_on_is_harmless(session.nexus))
+            session.view.now().units.values().all(|unit| unit.lock().power_on_is_harmless(session.nexus))
         }
     }
 }
@@ -68,13 +68,13 @@ fn abort(
     scope: ManagementScope,
 ) -> Option<Ended> {
     use TaskManagementFunction as Function;
-    let nexus = session.nexus;
+    let (nexus, seen) = (session.nexus, session.view.now());
     let mut ended = Ended::default();
     match scope {
         ManagementScope::Task { task, lun } => {
             let task = TaskId(task.0);
-            if let Some(unit) = resolve(&session.luns, lun) {
-                ended = unit.abort(|unit| unit.abort_task(nexus, task));
+            for unit in seen.resolve_task(lun) {
+                ended.merge(unit.abort(|unit| unit.abort_task(nexus, task)));
             }
             if ended.draining.is_empty() {
                 // The device is done with it, but its answer may not have left.
@@ -82,7 +82,7 @@ fn abort(
             }
         }
         ManagementScope::LogicalUnit(lun) => {
-            let unit = resolve(&session.luns, lun)?;
+            let unit = seen.resolve(lun)?;
             ended = unit.abort(|unit| match function {
                 Function::AbortTaskSet => unit.abort_task_set(nexus),
                 Function::ClearTaskSet => unit.clear_task_set(nexus),
@@ -92,7 +92,7 @@ fn abort(
         ManagementScope::Target => {
             let cold = function == Function::TargetColdReset;
             let reset = if cold { Reset::TargetCold } else { Reset::TargetWarm };
-            session.luns.values().for_each(|unit| ended.merge(unit.abort(|unit| unit.reset(reset))));
+            seen.units.values().for_each(|unit| ended.merge(unit.abort(|unit| unit.reset(reset))));
         }
     }
     Some(ended)

@@ -1,23 +1,178 @@
-//! Targets, their ports and the logical units behind them: which unit is reached through which ports.
+//! Targets, their ports and the logical units behind them: which unit is reached through which ports, and how that changes.
 //!
 //! A unit is built once, however many targets export it, so its reservations, its tasks and its unit attentions are one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use lunkeep_common::name::{IscsiName, PortalGroupTag, TargetPort};
+use lunkeep_common::login::target_side::LoginRefusal;
+use lunkeep_common::name::{InitiatorPort, IscsiName, PortalGroupTag, TargetPort};
 
-use super::config::{Settings, TargetConfig, UnitConfig};
+use super::config::{LunConfig, Settings, TargetConfig, UnitConfig};
 use super::reservations::RecordKeeper;
 use super::server::{StartError, Target};
 use super::unit::{LunView, Unit};
-use crate::device::{ExportPort, LogicalUnit, ReservationSetup};
-use crate::store::PortNumbers;
+use crate::device::{ExportPort, LogicalUnit, Nexus, ReservationSetup};
+use crate::limits::TARGETS_REMOVED_REMEMBERED_MAX;
+use crate::store::{PortNumbers, TooManyPorts};
 
 /// What is served.
+#[derive(Debug)]
 pub(super) struct Topology {
     pub(super) targets: BTreeMap<IscsiName, Arc<Target>>,
+    /// Relative target port identifiers; every port of a target has one.
     pub(super) port_numbers: PortNumbers,
+    /// Targets that were removed since the server started, for those who ask for them.
+    removed: BTreeSet<IscsiName>,
+    /// The portal groups of the server.
+    groups: Vec<PortalGroupTag>,
+}
+
+impl Topology {
+    /// The target of that name.
+    pub(super) fn target(&self, name: &IscsiName) -> Result<&Arc<Target>, LoginRefusal> {
+        self.targets.get(name).ok_or_else(|| {
+            if self.removed.contains(name) { LoginRefusal::TargetRemoved } else { LoginRefusal::NotFound }
+        })
+    }
+
+    /// A nexus by value.
+    pub(super) fn nexus(&self, initiator: &InitiatorPort, port: &TargetPort) -> Nexus {
+        Nexus {
+            initiator: initiator.clone(),
+            target: port.clone(),
+            // Every port of a target that is served has a number.
+            relative_target_port: self.port_numbers.of(port).unwrap_or_default(),
+        }
+    }
+
+    /// Every unit once.
+    pub(super) fn units(&self) -> impl Iterator<Item = &Arc<Unit>> {
+        let mut seen = BTreeSet::new();
+        let all = self.targets.values().flat_map(|target| target.units.values());
+        all.filter(move |unit| seen.insert(Arc::as_ptr(unit)))
+    }
+
+    /// The target ports of a target: one in each of its portal groups.
+    pub(super) fn ports_of(&self, name: &IscsiName) -> Vec<TargetPort> {
+        let port = |&portal_group| TargetPort { name: name.clone(), portal_group };
+        self.groups.iter().map(port).collect()
+    }
+
+    /// Gives the ports of these targets numbers, those that are known from before when they are free, and tells all numbers.
+    pub(super) fn number(
+        &mut self,
+        targets: &[IscsiName],
+        known: &PortNumbers,
+    ) -> Result<&PortNumbers, TooManyPorts> {
+        let mut numbers = self.port_numbers.clone();
+        numbers.adopt(known.iter().map(|(port, number)| (port.clone(), number)));
+        numbers.assign(targets.iter().flat_map(|target| self.ports_of(target)))?;
+        numbers.assign(known.iter().map(|(port, _)| port.clone()))?;
+        self.port_numbers = numbers;
+        Ok(&self.port_numbers)
+    }
+
+    /// Adds a target with its units.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing was changed.
+    pub(super) fn add_target(&mut self, config: TargetConfig, settings: &Settings) -> Result<(), StartError> {
+        let name = config.name.clone();
+        if self.targets.contains_key(&name) {
+            return Err(StartError::DuplicateTarget { name });
+        }
+        exports(std::slice::from_ref(&config))?;
+        self.number(std::slice::from_ref(&name), &PortNumbers::default())?;
+        let mut units = LunView::new();
+        for lun in &config.luns {
+            units.insert(lun.number, self.unit_for(&name, lun, settings)?);
+        }
+        self.removed.remove(&name);
+        self.targets.insert(name, Arc::new(Target::new(config, units)));
+        self.refresh_ports();
+        Ok(())
+    }
+
+    /// Takes a target out, and gives it.
+    pub(super) fn remove_target(&mut self, name: &IscsiName) -> Option<Arc<Target>> {
+        let target = self.targets.remove(name)?;
+        if self.removed.len() < TARGETS_REMOVED_REMEMBERED_MAX {
+            self.removed.insert(name.clone());
+        }
+        self.refresh_ports();
+        Some(target)
+    }
+
+    /// Adds a LUN to a target that is there.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing was changed.
+    pub(super) fn add_lun(
+        &mut self,
+        target: &Arc<Target>,
+        lun: &LunConfig,
+        settings: &Settings,
+    ) -> Result<(), StartError> {
+        let (name, number) = (target.name.clone(), lun.number);
+        if target.units.contains_key(&number) {
+            return Err(StartError::DuplicateLun { name, number });
+        }
+        if let Some(first) = target.number_of(&lun.unit) {
+            return Err(StartError::UnitTwice { name, first, second: number });
+        }
+        let unit = self.unit_for(&name, lun, settings)?;
+        let mut changed = Target::clone(target);
+        changed.units.insert(number, unit);
+        self.targets.insert(name, Arc::new(changed));
+        self.refresh_ports();
+        Ok(())
+    }
+
+    /// Takes a LUN out of a target that is there, and tells whether another target still exports its unit.
+    pub(super) fn remove_lun(&mut self, target: &Arc<Target>, number: u16) -> bool {
+        let mut changed = Target::clone(target);
+        let unit = changed.units.remove(&number);
+        self.targets.insert(changed.name.clone(), Arc::new(changed));
+        self.refresh_ports();
+        unit.is_some_and(|unit| self.units().any(|other| Arc::ptr_eq(other, &unit)))
+    }
+
+    /// The unit of another target that was made from the same, or a new one.
+    fn unit_for(
+        &mut self,
+        target: &IscsiName,
+        lun: &LunConfig,
+        settings: &Settings,
+    ) -> Result<Arc<Unit>, StartError> {
+        if let Some(unit) = self.units().find(|unit| Arc::ptr_eq(&unit.config, &lun.unit)) {
+            return Ok(unit.clone());
+        }
+        let places = BTreeMap::from([(target.clone(), lun.number)]);
+        let export = Export { unit: lun.unit.clone(), first: (target.clone(), lun.number), places };
+        let ports = self.ports_of(target);
+        build_unit(&export, ports, settings, &mut self.port_numbers).map(Arc::new)
+    }
+
+    /// Tells every unit which ports lead to it now.
+    fn refresh_ports(&self) {
+        for unit in self.units() {
+            let exporting = self
+                .targets
+                .values()
+                .filter(|target| target.units.values().any(|other| Arc::ptr_eq(other, unit)));
+            let ports = exporting.flat_map(|target| self.ports_of(&target.name));
+            unit.lock().set_ports(numbered(ports, &self.port_numbers));
+        }
+    }
+}
+
+fn numbered(ports: impl IntoIterator<Item = TargetPort>, numbers: &PortNumbers) -> Vec<ExportPort> {
+    let numbered = ports.into_iter().filter_map(|target| {
+        let relative = numbers.of(&target)?;
+        Some(ExportPort { target, relative })
+    });
+    numbered.collect()
 }
 
 /// A unit and where it is exported.
@@ -32,7 +187,7 @@ struct Export {
 /// Builds the targets, each with a port in each of the portal groups `groups`.
 pub(super) fn build(
     configs: Vec<TargetConfig>,
-    groups: &[PortalGroupTag],
+    groups: Vec<PortalGroupTag>,
     settings: &Settings,
     mut port_numbers: PortNumbers,
 ) -> Result<Topology, StartError> {
@@ -57,7 +212,7 @@ pub(super) fn build(
             return Err(StartError::DuplicateTarget { name });
         }
     }
-    Ok(Topology { targets, port_numbers })
+    Ok(Topology { targets, port_numbers, removed: BTreeSet::new(), groups })
 }
 
 /// Every unit once, in the order in which they are given.
@@ -91,7 +246,7 @@ fn build_unit(
     port_numbers: &mut PortNumbers,
 ) -> Result<Unit, StartError> {
     let (name, number) = export.first.clone();
-    let UnitConfig { device, disk, reservations, parameters } = &*export.unit;
+    let UnitConfig { device, reservations, parameters, .. } = &*export.unit;
     let mut device = device.clone();
     match parameters.load() {
         Ok(Some(saved)) => device.saved = Some(saved),
@@ -113,10 +268,7 @@ fn build_unit(
     port_numbers.adopt(registered.map(|nexus| (nexus.target.clone(), nexus.relative_target_port)));
     port_numbers.assign(record.registrations.keys().map(|nexus| nexus.target.clone()))?;
     let record = record.with_port_numbers(|port| port_numbers.of(port));
-    let ports = ports.into_iter().filter_map(|target| {
-        let relative = port_numbers.of(&target)?;
-        Some(ExportPort { target, relative })
-    });
-    let setup = ReservationSetup { ports: ports.collect(), force_persist: settings.force_aptpl, record };
-    Ok(Unit::new(unit.with_reservations(setup), disk.clone(), keeper, parameters.clone()))
+    let ports = numbered(ports, port_numbers);
+    let setup = ReservationSetup { ports, force_persist: settings.force_aptpl, record };
+    Ok(Unit::new(unit.with_reservations(setup), export.unit.clone(), keeper))
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lunkeep_common::scsi::Lun;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::config::UnitConfig;
 use super::latch::Drains;
 use super::range_lock::RangeLock;
 use super::reservations::RecordKeeper;
-use crate::device::{Aborted, AbortedTask, LogicalUnit, Resumed, Step, TaskId};
+use crate::device::{
+    Aborted, AbortedTask, ChangeRefusal, Completion, Interrupted, LogicalUnit, Resumed, Step, TaskId,
+};
 use crate::image::Disk;
 use crate::limits::UNIT_OPERATIONS_MAX;
 use crate::store::ParameterStore;
@@ -19,6 +21,8 @@ use crate::store::ParameterStore;
 #[derive(Debug)]
 pub(super) struct Unit {
     state: Mutex<LogicalUnit>,
+    /// What it was made from.
+    pub(super) config: Arc<UnitConfig>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) keeper: RecordKeeper,
     pub(super) parameters: Arc<dyn ParameterStore>,
@@ -58,6 +62,19 @@ pub(super) struct Ended {
     pub(super) resumed: Vec<(Arc<Unit>, Resumed, FenceWaits)>,
 }
 
+/// Commands that a change by the operator interrupted.
+#[derive(Debug)]
+pub(super) struct Finishing {
+    /// To be answered now.
+    pub(super) refused: Vec<AbortedTask>,
+    /// Each ends when a command has left the medium.
+    pub(super) finishing: Vec<oneshot::Receiver<()>>,
+    /// Commands that waited for one that was interrupted.
+    pub(super) resumed: Vec<(Arc<Unit>, Resumed, FenceWaits)>,
+    /// The answer of the refused ones, when the medium is what changes.
+    pub(super) answer: Completion,
+}
+
 impl Ended {
     /// Adds what another logical unit ended.
     pub(super) fn merge(&mut self, mut other: Self) {
@@ -68,16 +85,12 @@ impl Ended {
 }
 
 impl Unit {
-    pub(super) fn new(
-        unit: LogicalUnit,
-        disk: Arc<dyn Disk>,
-        keeper: RecordKeeper,
-        parameters: Arc<dyn ParameterStore>,
-    ) -> Self {
+    pub(super) fn new(unit: LogicalUnit, config: Arc<UnitConfig>, keeper: RecordKeeper) -> Self {
+        let (disk, parameters) = (config.disk.clone(), config.parameters.clone());
         let (state, ranges, drains) = (Mutex::new(unit), RangeLock::default(), Drains::default());
         let threads = Arc::new(Semaphore::new(UNIT_OPERATIONS_MAX));
         let deadline = Mutex::default();
-        Self { state, disk, keeper, parameters, ranges, drains, deadline, threads }
+        Self { state, config, disk, keeper, parameters, ranges, drains, deadline, threads }
     }
 
     /// The device's state machine.
@@ -94,11 +107,28 @@ impl Unit {
             aborted.draining.into_iter().map(|task| (task, self.drains.wait_for(task.task))).collect();
         // Nothing has to wait for a read: what it brings is dropped when it comes.
         let gone = aborted.gone.into_iter().chain(aborted.reading).collect();
+        Ended { gone, draining, resumed: self.resumed(&mut unit) }
+    }
+
+    /// What goes on because other commands ended.
+    fn resumed(self: &Arc<Self>, unit: &mut LogicalUnit) -> Vec<(Arc<Self>, Resumed, FenceWaits)> {
         let resumed = unit.after_abort().into_iter().map(|resumed| {
             let waits = self.waits_of(resumed.task, &resumed.step);
             (self.clone(), resumed, waits)
         });
-        Ended { gone, draining, resumed: resumed.collect() }
+        resumed.collect()
+    }
+
+    /// Runs what interrupts commands, and notes under the same lock when those that finish have left the medium.
+    pub(super) fn interrupt(
+        self: &Arc<Self>,
+        interrupt: impl FnOnce(&mut LogicalUnit) -> Result<Interrupted, ChangeRefusal>,
+    ) -> Result<Finishing, ChangeRefusal> {
+        let mut unit = self.lock();
+        let Interrupted { refused, finishing } = interrupt(&mut unit)?;
+        let finishing = finishing.into_iter().map(|task| self.drains.wait_for(task)).collect();
+        let resumed = self.resumed(&mut unit);
+        Ok(Finishing { refused, finishing, resumed, answer: unit.interrupted() })
     }
 
     /// Takes a step of the state machine. What a fence must wait for is noted under the same lock, so that no task can leave
@@ -156,9 +186,4 @@ impl Unit {
     pub(super) fn left_medium(&self, task: TaskId) {
         self.drains.left(task);
     }
-}
-
-/// The logical unit that a LUN addresses in a view.
-pub(super) fn resolve(view: &LunView, lun: Lun) -> Option<&Arc<Unit>> {
-    view.get(&lun.number()?)
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 
-/// Shape of a virtual disk. It does not change while the disk is open.
+/// Shape of a virtual disk. It does not change while the disk is open, unless that says otherwise (`engine::Medium`, which gives way to
+/// another disk).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Size in bytes, a multiple of `logical_block`.

@@ -367,6 +367,12 @@ impl Session {
         self.requeue(cid, Item::Message(Message { parameters, ..Message::new(AsyncEvent::SessionDropped) }));
     }
 
+    /// Seconds that the initiator waits before it comes back (DefaultTime2Wait).
+    #[must_use]
+    pub const fn time2wait(&self) -> u16 {
+        self.parameters.default_time2wait
+    }
+
     /// Asks the initiator on each connection to log out within so many seconds (RFC 7143 §11.9.1, event 1).
     pub fn request_logout(&mut self, seconds: u16) {
         let message = Message { parameters: [0, 0, seconds], ..Message::new(AsyncEvent::LogoutRequested) };

@@ -117,6 +117,18 @@ pub(super) enum DataOutOf {
 }
 
 impl DataOutOf {
+    /// Whether the data is for the medium, or about it.
+    pub(super) const fn is_for_medium(&self) -> bool {
+        !matches!(
+            self,
+            Self::ModeSelect(_)
+                | Self::Identifying(_)
+                | Self::Timestamp(_)
+                | Self::PortGroups { .. }
+                | Self::PersistentReserve(_)
+        )
+    }
+
     /// All the data that will come has come.
     pub(super) fn received(self, config: &LogicalUnitConfig, state: &State, data: Vec<Bytes>) -> Outcome {
         match self {

@@ -20,6 +20,9 @@ pub(super) fn start_stop(
     if load_eject && !config.removable {
         return Err(Sense::invalid_field_in_cdb(4, Some(1)));
     }
+    if let Some(sense) = state.exchange.refusal() {
+        return Err(sense);
+    }
     let next = match (start, load_eject) {
         (true, true) => MediumState::Ready,
         (_, false) if state.medium == MediumState::Absent => {

@@ -176,6 +176,17 @@ impl Reservations {
         under_way.find_map(|next| next.refuses(id, nexus, rule))
     }
 
+    /// Whether these are others than before.
+    pub(in super::super) fn set_ports(&mut self, ports: Vec<ExportPort>) -> bool {
+        let changed = self.ports != ports;
+        self.ports = ports;
+        changed
+    }
+
+    pub(in super::super) fn is_reserved(&self) -> bool {
+        self.gate.reserved.is_some() || self.gate.record.reservation.is_some()
+    }
+
     pub(in super::super) fn ports(&self) -> &[ExportPort] {
         &self.ports
     }
