@@ -1,3 +1,5 @@
+//! An exchange has the disk alone; operations wait for it and run on one disk.
+
 use std::sync::mpsc;
 use std::thread;
 
