@@ -9,6 +9,7 @@ mod images {
     mod interrupted;
     mod model;
     mod operations;
+    mod qcow2;
     mod qemu;
     mod vhd_cases;
     mod vhd_file;

@@ -163,7 +163,7 @@ mod tests {
             ("a,size", "is written size=10G"),
             ("a,ro=1", "is written ro"),
             ("a,size=1X", "\"1X\""),
-            ("a,format=qcow2", "qcow2"),
+            ("a,format=vmdk", "vmdk"),
             ("a,block=1024,size=1G", "512 or 4096"),
             ("a,fixed", "give its size"),
             ("a,ro,ro", "twice"),

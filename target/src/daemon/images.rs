@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(format("a.vhd").unwrap(), Format::Vhd);
         assert_eq!(format("a.img").unwrap(), Format::Raw);
         assert_eq!(format("a").unwrap(), Format::Vhdx);
-        assert!(matches!(format("a.qcow2"), Err(ImageError::NoFormat { .. })));
+        assert!(matches!(format("a.vmdk"), Err(ImageError::NoFormat { .. })));
     }
 
     #[test]

@@ -253,6 +253,10 @@ impl BlockFile for HostFile {
         Ok(())
     }
 
+    fn host_file(&self) -> io::Result<Option<File>> {
+        self.file.try_clone().map(Some)
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         match self.device_len {
             None => self.file.set_len(len),

@@ -2,6 +2,7 @@
 //! synced.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 
@@ -51,6 +52,14 @@ pub trait BlockFile: Send + Sync + fmt::Debug {
     /// As [`BlockFile::write_all_vectored_at`].
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_vectored_at(&[IoSlice::new(buf)], offset)
+    }
+
+    /// A handle of the host's file, for a library that reads it by itself. `Ok(None)`: it is no file of the host.
+    ///
+    /// # Errors
+    /// What the host reports.
+    fn host_file(&self) -> io::Result<Option<File>> {
+        Ok(None)
     }
 
     /// Makes the file `len` bytes long; new bytes read as zero.

@@ -18,7 +18,7 @@ use super::tools::Progress;
 
 use super::{
     Access, BlockFile, CheckReport, ChildOptions, CreateError, CreateOptions, Disk, Environment, FileSize,
-    ImageInfo, Lineage, Link, OpenError, OpenErrorKind, ParentRecord, Severity, chain, raw, vhd, vhdx,
+    ImageInfo, Lineage, Link, OpenError, OpenErrorKind, ParentRecord, Severity, chain, qcow2, raw, vhd, vhdx,
 };
 
 /// A format that images are served in.
@@ -30,6 +30,8 @@ pub enum Format {
     Vhd,
     /// Hyper-V since Windows 8.
     Vhdx,
+    /// QEMU's own, read-only.
+    Qcow2,
 }
 
 type OpenFn =
@@ -123,19 +125,34 @@ static VHDX: Row = Row {
     check: vhdx::check,
 };
 
+static QCOW2: Row = Row {
+    name: "qcow2",
+    title: "qcow2",
+    extensions: &["qcow2"],
+    open: qcow2::open,
+    create: qcow2::create,
+    measure: qcow2::measure,
+    chain: None,
+    resize: qcow2::resize,
+    compact: None,
+    inspect: qcow2::inspect,
+    check: qcow2::check,
+};
+
 impl Format {
     /// Every format, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Vhd, Self::Vhdx];
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Vhd, Self::Vhdx, Self::Qcow2];
 
     fn row(self) -> &'static Row {
         match self {
             Self::Raw => &RAW,
             Self::Vhd => &VHD,
             Self::Vhdx => &VHDX,
+            Self::Qcow2 => &QCOW2,
         }
     }
 
-    /// The name that options use: `raw`, `vhd`, `vhdx`.
+    /// The name that options use: `raw`, `vhd`, `vhdx`, `qcow2`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.row().name
@@ -366,7 +383,7 @@ impl FromStr for Format {
         Self::ALL
             .into_iter()
             .find(|f| f.name().eq_ignore_ascii_case(s))
-            .ok_or_else(|| format!("unknown image format {s:?}; known are raw, vhd and vhdx"))
+            .ok_or_else(|| format!("unknown image format {s:?}; known are raw, vhd, vhdx and qcow2"))
     }
 }
 
@@ -384,7 +401,6 @@ pub enum Probe {
 /// Magic bytes at the start of the file of what is recognised and not served.
 const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"QFI\xfb\x00\x00\x00\x01", "a qcow image"),
-    (0, b"QFI\xfb", "a qcow2 image"),
     (0, b"QED\0", "a QED image"),
     (0, b"KDMV", "a VMDK sparse extent"),
     (0, b"COWD", "a VMDK sparse extent (ESX)"),
@@ -415,7 +431,11 @@ pub fn probe(file: &dyn BlockFile) -> io::Result<Probe> {
         return Ok(Probe::Known(Format::Vhd));
     }
     let found = FOREIGN.iter().find(|(at, magic, _)| head.get(*at..).is_some_and(|h| h.starts_with(magic)));
-    Ok(found.map_or(Probe::Unknown, |(_, _, name)| Probe::Foreign(name)))
+    Ok(match found {
+        Some((_, _, name)) => Probe::Foreign(name),
+        None if head.starts_with(qcow2::SIGNATURE) => Probe::Known(Format::Qcow2),
+        None => Probe::Unknown,
+    })
 }
 
 /// Decides which format `file` has. `wanted` is what the user said; without it the content decides, and a name with an

@@ -18,6 +18,7 @@ pub mod measure;
 pub mod memory_file;
 pub mod merge;
 pub mod pack;
+pub mod qcow2;
 pub mod raw;
 pub mod rebase;
 pub mod report;

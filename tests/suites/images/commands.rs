@@ -25,8 +25,8 @@ fn a_check_ends_with_the_exit_codes_of_its_help() {
     assert_eq!(target(&["check"], &path).code(), Some(2));
     assert_eq!(target(&["check", "--json"], &path).code(), Some(2));
     assert_eq!(target(&["check"], &folder.path().join("absent.vhd")).code(), Some(1));
-    let foreign = folder.path().join("a.qcow2");
-    std::fs::write(&foreign, b"QFI\xfb\0\0\0\x03").unwrap();
+    let foreign = folder.path().join("a.vmdk");
+    std::fs::write(&foreign, b"KDMV\x01\0\0\0").unwrap();
     assert_eq!(target(&["check"], &foreign).code(), Some(63));
 }
 

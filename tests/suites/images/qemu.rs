@@ -35,6 +35,7 @@ fn qemu_name(format: Format) -> &'static str {
         Format::Raw => "raw",
         Format::Vhd => "vpc",
         Format::Vhdx => "vhdx",
+        Format::Qcow2 => "qcow2",
     }
 }
 

@@ -80,6 +80,8 @@ fn what_cannot_be_made_names_the_option_and_leaves_nothing() {
         assert!(error.contains(word) && error.contains("a.vhd"), "{args:?}: {error}");
     }
     let error = execute(&["create", "--size=1G"], &[&folder.path().join("a.qcow2")]).unwrap_err();
+    assert!(error.contains("not made"), "{error}");
+    let error = execute(&["create", "--size=1G"], &[&folder.path().join("a.vmdk")]).unwrap_err();
     assert!(error.contains("--format"), "{error}");
     assert!(names(folder.path()).is_empty());
 }
@@ -147,7 +149,7 @@ fn checks_end_as_those_of_qemu_do() {
     std::fs::write(&path, &bad).unwrap();
     assert_eq!(exit(&["check"], &path), check::CheckExit::Damaged);
     assert_eq!(exit(&["check", "--repair"], &path), check::CheckExit::Damaged);
-    std::fs::write(&path, b"QFI\xfb").unwrap();
+    std::fs::write(&path, b"KDMV\x01\0\0\0").unwrap();
     assert_eq!(exit(&["check"], &path), check::CheckExit::Unsupported);
     assert_eq!(exit(&["check"], &folder.path().join("absent.vhd")), check::CheckExit::Failed);
 }
