@@ -184,3 +184,43 @@ pub const AUDIT_FILE_LEN_MAX: u64 = 8 << 20;
 /// Names of removed targets that are remembered while the server runs, to tell initiators "removed" and not "never heard of": 256 bytes
 /// each at most.
 pub const TARGETS_REMOVED_REMEMBERED_MAX: usize = 1024;
+
+/// CSCD descriptors of one EXTENDED COPY; a copy has a source and a destination.
+pub const COPY_CSCDS_MAX: u16 = 16;
+
+/// Segments of one EXTENDED COPY. ESXi sends one, others a few.
+pub const COPY_SEGMENTS_MAX: u16 = 64;
+
+/// Bytes of all descriptors of one EXTENDED COPY: more than [`COPY_CSCDS_MAX`] and [`COPY_SEGMENTS_MAX`] of them need, so that one too
+/// many is told as what it is.
+pub const COPY_DESCRIPTORS_LEN_MAX: u32 = 4096;
+
+/// Bytes that a third-party copy holds in memory, and between two looks at whether it may go on.
+pub const COPY_CHUNK: u32 = 1 << 20;
+
+/// Third-party copies of the whole server at a time; the next one ends with BUSY. Each holds [`COPY_CHUNK`] of memory.
+pub const COPIES_MAX: u16 = 64;
+
+/// Copies of one logical unit whose list identifiers are remembered; beyond that the oldest that has ended is forgotten.
+pub const COPY_RECORDS_MAX: usize = 1024;
+
+/// ROD tokens of one logical unit, each of some 600 bytes and its ranges; POPULATE TOKEN is refused beyond that.
+pub const TOKENS_PER_UNIT_MAX: usize = 1024;
+
+/// ROD tokens that one nexus may have in one logical unit; beyond that its oldest goes. Windows has a few for each file that it copies.
+pub const TOKENS_PER_NEXUS_MAX: usize = 128;
+
+/// Ranges of one token, and of one WRITE USING TOKEN: fragments of a file.
+pub const TOKEN_RANGES_MAX: u16 = 64;
+
+/// Bytes that one token stands for, and that one WRITE USING TOKEN writes. An initiator gives up a command after a while.
+pub const TOKEN_TRANSFER_LEN_MAX: u64 = 256 << 20;
+
+/// Bytes of a token that a slow disk still copies within the four seconds that Windows asks for.
+pub const TOKEN_TRANSFER_LEN_OPTIMAL: u64 = 64 << 20;
+
+/// Longest time in seconds that a token is kept without being used.
+pub const TOKEN_INACTIVITY_MAX: u32 = 600;
+
+/// The same when POPULATE TOKEN asks for no time. Windows uses a token at once.
+pub const TOKEN_INACTIVITY_DEFAULT: u32 = 60;

@@ -55,6 +55,8 @@ pub struct StandardInquiry {
     pub command_queueing: bool,
     /// MULTIP: the device has more than one target port.
     pub multi_port: bool,
+    /// 3PC: the device has third-party copy commands.
+    pub third_party_copy: bool,
     /// PROTECT.
     pub protection: bool,
     /// TPGS, two bits.
@@ -80,7 +82,9 @@ impl StandardInquiry {
         // HISUP: LUNs are addressed as SAM-5 §4.7 says; RESPONSE DATA FORMAT 2.
         out[3] = 0x10 | 0x02;
         out[4] = 91;
-        out[5] = (self.target_port_groups & 3) << 4 | u8::from(self.protection);
+        out[5] = (self.target_port_groups & 3) << 4
+            | u8::from(self.third_party_copy) << 3
+            | u8::from(self.protection);
         out[6] = u8::from(self.multi_port) << 4;
         out[7] = u8::from(self.command_queueing) << 1;
         out[8..16].copy_from_slice(&ascii_field::<8>(&self.vendor));
@@ -104,6 +108,7 @@ impl StandardInquiry {
             version: head[2],
             command_queueing: head[7] & 0x02 != 0,
             multi_port: head[6] & 0x10 != 0,
+            third_party_copy: head[5] & 0x08 != 0,
             protection: head[5] & 0x01 != 0,
             target_port_groups: (head[5] >> 4) & 3,
             vendor: text(&head[8..16]),
@@ -126,6 +131,7 @@ mod tests {
             version: 6,
             command_queueing: true,
             multi_port: true,
+            third_party_copy: true,
             protection: false,
             target_port_groups: 3,
             vendor: "LUNKEEP".into(),

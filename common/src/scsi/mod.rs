@@ -16,6 +16,7 @@ pub mod report_luns;
 pub mod sense;
 pub mod status;
 pub mod supported_operations;
+pub mod third_party_copy;
 pub mod unmap;
 pub mod vpd;
 

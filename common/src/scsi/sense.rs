@@ -101,6 +101,8 @@ pub struct Sense {
     pub asc: Asc,
     /// INFORMATION field: an LBA or a count, as the command defines it.
     pub information: Option<u64>,
+    /// COMMAND-SPECIFIC INFORMATION field: with COPY ABORTED the number of the segment, from zero.
+    pub command_specific: Option<u64>,
     /// Which field is wrong, with ILLEGAL REQUEST.
     pub field: Option<FieldPointer>,
     /// PROGRESS INDICATION in parts of 65536, with NO SENSE and NOT READY (SPC-4 §4.5.2.4.4).
@@ -114,7 +116,7 @@ impl Sense {
     /// Sense with a key and a code of the table, no information.
     #[must_use]
     pub const fn new(key: SenseKey, asc: Asc) -> Self {
-        Self { key, asc, information: None, field: None, progress: None }
+        Self { key, asc, information: None, command_specific: None, field: None, progress: None }
     }
 
     /// ILLEGAL REQUEST with this code.
@@ -147,6 +149,13 @@ impl Sense {
     #[must_use]
     pub const fn with_information(mut self, information: u64) -> Self {
         self.information = Some(information);
+        self
+    }
+
+    /// The same with a COMMAND-SPECIFIC INFORMATION field.
+    #[must_use]
+    pub const fn with_command_specific(mut self, information: u64) -> Self {
+        self.command_specific = Some(information);
         self
     }
 
@@ -186,6 +195,9 @@ impl Sense {
             out[3..7].copy_from_slice(&information.to_be_bytes());
         }
         out[7] = 10;
+        if let Some(information) = self.command_specific.and_then(|value| u32::try_from(value).ok()) {
+            out[8..12].copy_from_slice(&information.to_be_bytes());
+        }
         out[12] = self.asc.code;
         out[13] = self.asc.qualifier;
         if let Some(specific) = self.key_specific() {
@@ -199,6 +211,11 @@ impl Sense {
         if let Some(information) = self.information {
             // Information descriptor (SPC-4 §4.5.2.2): type 00h, VALID.
             out.extend([0x00, 0x0a, 0x80, 0]);
+            out.extend(information.to_be_bytes());
+        }
+        if let Some(information) = self.command_specific {
+            // Command specific information descriptor (SPC-4 §4.5.2.3).
+            out.extend([0x01, 0x0a, 0, 0]);
             out.extend(information.to_be_bytes());
         }
         if let Some([a, b, c]) = self.key_specific() {
@@ -228,9 +245,11 @@ impl Sense {
         let asc = Asc { code: u8_at(bytes, 12).unwrap_or(0), qualifier: u8_at(bytes, 13).unwrap_or(0) };
         let valid = bytes.first()? & 0x80 != 0;
         let information = u32_at(bytes, 3).filter(|_| valid).map(u64::from);
+        // Nothing says whether the field has a meaning but the command; EXTENDED COPY always gives it one.
+        let command_specific = u32_at(bytes, 8).filter(|_| key == SenseKey::CopyAborted).map(u64::from);
         let specific = bytes.get(15..18);
         let (field, progress) = (FieldPointer::decode(key, specific), decode_progress(key, specific));
-        Some(Self { key, asc, information, field, progress })
+        Some(Self { key, asc, information, command_specific, field, progress })
     }
 
     fn decode_descriptor(bytes: &[u8]) -> Option<Self> {
@@ -244,6 +263,7 @@ impl Sense {
                 Some(0x00) if descriptor.get(2).is_some_and(|b| b & 0x80 != 0) => {
                     sense.information = u64_at(descriptor, 4);
                 }
+                Some(0x01) => sense.command_specific = u64_at(descriptor, 4),
                 Some(0x02) => {
                     sense.field = FieldPointer::decode(key, descriptor.get(4..7));
                     sense.progress = decode_progress(key, descriptor.get(4..7));
@@ -286,7 +306,8 @@ impl fmt::Display for Sense {
             bit.map_or(Ok(()), |bit| write!(f, " bit {bit}"))?;
             f.write_str(")")?;
         }
-        self.information.map_or(Ok(()), |value| write!(f, ", information {value:#x}"))
+        self.information.map_or(Ok(()), |value| write!(f, ", information {value:#x}"))?;
+        self.command_specific.map_or(Ok(()), |value| write!(f, ", command-specific information {value:#x}"))
     }
 }
 
@@ -346,11 +367,13 @@ mod tests {
         let field = (any::<bool>(), any::<u16>(), prop::option::of(0u8..8))
             .prop_map(|(in_cdb, byte, bit)| FieldPointer { in_cdb, byte, bit });
         let progress = prop::option::of(any::<u16>());
-        (key, any::<(u8, u8)>(), prop::option::of(any::<u32>()), prop::option::of(field), progress).prop_map(
-            |(key, (code, qualifier), information, field, progress)| Sense {
+        let numbers = (prop::option::of(any::<u32>()), any::<u32>());
+        (key, any::<(u8, u8)>(), numbers, prop::option::of(field), progress).prop_map(
+            |(key, (code, qualifier), (information, segment), field, progress)| Sense {
                 key,
                 asc: Asc { code, qualifier },
                 information: information.map(u64::from),
+                command_specific: (key == SenseKey::CopyAborted).then_some(segment.into()),
                 field: field.filter(|_| key == SenseKey::IllegalRequest),
                 progress: progress.filter(|_| matches!(key, SenseKey::NoSense | SenseKey::NotReady)),
             },

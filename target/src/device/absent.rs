@@ -49,6 +49,7 @@ fn standard(peripheral: Peripheral) -> StandardInquiry {
         version: 6,
         command_queueing: true,
         multi_port: false,
+        third_party_copy: false,
         protection: false,
         target_port_groups: 0,
         vendor: "LUNKEEP".into(),

@@ -33,6 +33,9 @@ impl LogicalUnit {
             Change::Medium(medium) => {
                 let loaded = self.state.medium == MediumState::Absent && medium == MediumState::Ready;
                 self.state.medium = medium;
+                if medium == MediumState::Absent {
+                    self.lose_content();
+                }
                 if loaded {
                     self.establish_unit_attention(Asc::MEDIUM_MAY_HAVE_CHANGED, Some(nexus));
                 }
@@ -89,6 +92,7 @@ impl LogicalUnit {
         let waiting = Some((task, immediate));
         self.state.erase = EraseState::Running { kind, progress: progress.clone(), waiting };
         self.state.saved = before.clone();
+        self.tokens.changed(&(0..u64::MAX));
         self.tasks.insert(task, nexus, rule, Phase::Erase);
         Step::Erase(Box::new(Erase { pattern, progress, before, after }))
     }

@@ -1,9 +1,12 @@
 //! What a command needs from the medium. The engine runs these against an [`image::Disk`](crate::image::Disk).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use lunkeep_common::scsi::{Asc, Sense, SenseKey};
 
 use super::parameters::SavedParameters;
+use super::task_set::total_len;
 
 /// One operation on the medium. Offsets and lengths are in bytes of the virtual disk and lie within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,15 @@ pub enum MediaOp {
         offset: u64,
         /// Count of bytes.
         len: u32,
+    },
+    /// Read for a third-party copy: of `len` bytes at `offset` as many as make a chunk, or, where the medium has a hole, how long it is.
+    ReadForCopy {
+        /// First byte.
+        offset: u64,
+        /// Count of bytes, a multiple of `granule`.
+        len: u64,
+        /// What comes is a multiple of this many bytes, a power of two not above the chunk.
+        granule: u32,
     },
     /// Write the bytes of `data`, one after another, at `offset`.
     Write {
@@ -117,6 +129,30 @@ impl MediaOp {
                 | Self::Save(_)
         )
     }
+
+    /// The bytes that it may change, and perhaps some between them; empty when there are none.
+    #[must_use]
+    pub fn touches(&self) -> Range<u64> {
+        let sized = |offset: &u64, len: u64| *offset..offset.saturating_add(len);
+        match self {
+            Self::Write { offset, data, .. }
+            | Self::WriteAndVerify { offset, data, .. }
+            | Self::CompareAndWrite { offset, write: data, .. }
+            | Self::OrWrite { offset, data, .. } => sized(offset, total_len(data)),
+            Self::WriteSame { offset, len, .. } => sized(offset, *len),
+            Self::Unmap { ranges } => {
+                let start = ranges.iter().map(|(offset, _)| *offset).min().unwrap_or(0);
+                start..ranges.iter().map(|(offset, len)| offset.saturating_add(*len)).max().unwrap_or(0)
+            }
+            Self::Read { .. }
+            | Self::ReadForCopy { .. }
+            | Self::Verify { .. }
+            | Self::Prefetch { .. }
+            | Self::BlockStatus { .. }
+            | Self::Save(_)
+            | Self::Flush => 0..0,
+        }
+    }
 }
 
 /// What came of a [`MediaOp`].
@@ -124,8 +160,10 @@ impl MediaOp {
 pub enum MediaReply {
     /// Done; nothing to hand over.
     Done,
-    /// The bytes of a [`MediaOp::Read`].
+    /// The bytes of a [`MediaOp::Read`], or those at the beginning of a [`MediaOp::ReadForCopy`].
     Data(Bytes),
+    /// A [`MediaOp::ReadForCopy`] begins with so many bytes that have no place and read as zero.
+    Hole(u64),
     /// For a [`MediaOp::BlockStatus`]: parts that follow one another, each with its length in bytes and whether it has a place.
     Status(Vec<(u64, bool)>),
     /// A [`MediaOp::Verify`] found the first difference this many bytes into the range.

@@ -27,6 +27,7 @@ mod attention;
 mod changes;
 mod commands;
 pub mod config;
+pub mod copy;
 mod erase;
 pub mod fence;
 pub mod media;
@@ -43,6 +44,7 @@ use lunkeep_common::scsi::Cdb;
 use lunkeep_common::scsi::report_luns::SelectReport;
 
 pub use config::{CommandLimits, Identity, InvalidShape, LogicalUnitConfig, MediumShape, TaskLimits};
+pub use copy::{Copy, CopyPass, CopyTotals, Leg};
 pub use erase::{Erase, OverwritePattern, Progress};
 pub use fence::{Fence, FenceFailure, Recorded, ReservationEvent, ReservationSetup, Resumed};
 pub use media::{MediaFailure, MediaOp, MediaReply};

@@ -167,6 +167,7 @@ impl LogicalUnit {
         }
         self.state.preventing.clear();
         self.state.medium = MediumState::Absent;
+        self.lose_content();
         Ok(())
     }
 
@@ -190,6 +191,7 @@ impl LogicalUnit {
             MediumChange::Replaced { .. } => Asc::BECOMING_READY,
         };
         self.state.exchange = Exchange::Other(asc);
+        self.lose_content();
         let (refused, finishing) = self.tasks.clear_medium();
         Ok(Interrupted { refused, finishing })
     }
@@ -215,6 +217,8 @@ impl LogicalUnit {
         let Some(shape) = shape else { return Ok(()) };
         let (old, new) = (self.config.medium, shape.checked()?);
         self.config.medium = new;
+        // What a smaller medium does not hold any more.
+        self.tokens.changed(&(new.size..u64::MAX));
         match change {
             MediumChange::Same => {
                 let capacity = |shape: &MediumShape| shape.capacity();
@@ -237,6 +241,12 @@ impl LogicalUnit {
             self.establish_unit_attention(Asc::INQUIRY_DATA_CHANGED, None);
         }
         Ok(())
+    }
+
+    /// What the medium held is gone: no token stands for it any more, and no copy goes on with what comes instead.
+    pub(super) fn lose_content(&mut self) {
+        self.tokens.changed(&(0..u64::MAX));
+        self.end_copies_of(|_| true);
     }
 
     /// Whether a change may begin.

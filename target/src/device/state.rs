@@ -11,6 +11,7 @@ use super::media::{MediaFailure, MediaOp};
 use super::online::Exchange;
 use super::parameters::{EraseKind, ModeParameters, SavedParameters};
 use super::step::NexusId;
+use crate::limits::COPY_CHUNK;
 
 /// Whether the medium can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,7 @@ impl State {
         let add = |counter: &mut u64, bytes: u64| *counter = counter.saturating_add(bytes);
         match op {
             MediaOp::Read { len, .. } => add(&mut counters.read_bytes, (*len).into()),
+            MediaOp::ReadForCopy { len, .. } => add(&mut counters.read_bytes, (*len).min(COPY_CHUNK.into())),
             MediaOp::Verify { len, .. } => add(&mut counters.verified_bytes, *len),
             MediaOp::Write { data, .. }
             | MediaOp::WriteAndVerify { data, .. }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::scsi::{Lun, Sense, SenseFormat, Status};
 
+use super::copy::Copy;
 use super::erase::Erase;
 use super::fence::{Fence, Recorded};
 use super::media::MediaOp;
@@ -52,6 +53,8 @@ pub enum Step {
     /// Carry this out beside the tasks, then call `LogicalUnit::erase_begun` and `LogicalUnit::erase_done`. The task may have been
     /// answered, or be gone, before it ends.
     Erase(Box<Erase>),
+    /// Carry out this copy, leg by leg, then call `LogicalUnit::copy_done`.
+    Copy(Box<Copy>),
     /// Nothing now: another change of reservations comes first, and what becomes of this one comes out of `fence_drained`, `recorded` or
     /// `after_abort`.
     Waiting,

@@ -5,6 +5,7 @@
 //! function or a fence can be answered only after the last write has landed.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use lunkeep_common::scsi::Status;
@@ -59,7 +60,13 @@ pub(super) enum Phase {
     /// An erasure, or its beginning. The erasure does not wait for the task.
     Erase,
     /// The medium, or the record of its own change of reservations.
-    Medium { changes_medium: bool, then: Then, aborted: bool },
+    Medium {
+        changes_medium: bool,
+        /// The bytes that may change.
+        touches: Range<u64>,
+        then: Then,
+        aborted: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -208,6 +215,20 @@ impl TaskSet {
             .collect();
         all.sort_unstable_by_key(|(id, ..)| *id);
         all
+    }
+
+    /// Whose a task is that is on the medium, and its rule; `None` when there is none, or it was aborted.
+    pub(super) fn on_medium(&self, task: TaskId) -> Option<(NexusId, ReservationRule)> {
+        let task = self.tasks.get(&task)?;
+        matches!(task.phase, Phase::Medium { aborted: false, .. }).then_some((task.nexus, task.rule))
+    }
+
+    /// The bytes that tasks are changing, aborted ones too.
+    pub(super) fn touched(&self) -> impl Iterator<Item = Range<u64>> {
+        self.tasks.values().filter_map(|task| match &task.phase {
+            Phase::Medium { touches, .. } => Some(touches.clone()),
+            _ => None,
+        })
     }
 
     fn remove(&mut self, task: TaskId) -> Option<Task> {

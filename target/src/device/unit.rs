@@ -12,6 +12,8 @@ use super::attention::{Slot, UnitAttentions};
 use super::commands::lba_status;
 use super::commands::{self, Context, Next, Outcome};
 use super::config::{InvalidShape, LogicalUnitConfig};
+use super::copy::records::CopyRecords;
+use super::copy::tokens::Tokens;
 use super::fence::Reservations;
 use super::media::{MediaFailure, MediaOp, MediaReply};
 use super::nexus::Nexus;
@@ -47,6 +49,8 @@ pub(super) struct Attached {
     pub(super) slot: Slot,
     /// The unit is leaving its view.
     pub(super) leaving: bool,
+    /// Which abort of its tasks as a whole was the last, or which attachment; see `copy`.
+    pub(super) aborts: u64,
 }
 
 /// A direct access block device.
@@ -58,6 +62,10 @@ pub struct LogicalUnit {
     pub(super) attentions: UnitAttentions,
     pub(super) tasks: TaskSet,
     pub(super) reservations: Reservations,
+    pub(super) copies: CopyRecords,
+    /// Aborts and attachments so far.
+    pub(super) aborts: u64,
+    pub(super) tokens: Tokens,
 }
 
 impl LogicalUnit {
@@ -75,13 +83,18 @@ impl LogicalUnit {
             attentions: UnitAttentions::default(),
             tasks,
             reservations: Reservations::default(),
+            copies: CopyRecords::default(),
+            aborts: 0,
+            tokens: Tokens::default(),
         })
     }
 
     /// A nexus comes into being: a session logged in whose target has this logical unit.
     pub fn attach(&mut self, id: NexusId, nexus: Nexus) {
+        self.aborts += 1;
         let slot = self.attentions.attach((nexus.initiator.clone(), nexus.target.clone()));
-        self.nexuses.insert(id, Attached { nexus: Arc::new(nexus), slot, leaving: false });
+        self.nexuses
+            .insert(id, Attached { nexus: Arc::new(nexus), slot, leaving: false, aborts: self.aborts });
     }
 
     /// I_T nexus loss (SAM-5 §6.3.4): its tasks are aborted, and when it comes back it is told so.
@@ -92,6 +105,7 @@ impl LogicalUnit {
         }
         self.reservations.nexus_lost(id);
         self.state.preventing.remove(&id);
+        self.copies.forget(id);
         aborted
     }
 
@@ -149,11 +163,13 @@ impl LogicalUnit {
 
     /// ABORT TASK SET (SAM-5 §7.3): every task of this nexus.
     pub fn abort_task_set(&mut self, nexus: NexusId) -> Aborted {
+        self.end_copies_of(|id| id == nexus);
         self.tasks.abort(|_, owner| owner == nexus, |_| None)
     }
 
     /// CLEAR TASK SET (SAM-5 §7.5): every task. The other nexuses whose tasks were cleared are told.
     pub fn clear_task_set(&mut self, nexus: NexusId) -> Aborted {
+        self.end_copies_of(|_| true);
         let status = self.status_for_others(nexus);
         let aborted = self.tasks.abort(|_, _| true, status);
         if !self.state.mode.task_aborted_status {
@@ -164,6 +180,7 @@ impl LogicalUnit {
 
     /// A reset (SAM-5 §6.3): every task is aborted without a status and every nexus is told. `Reset::TargetCold` starts the medium.
     pub fn reset(&mut self, kind: Reset) -> Aborted {
+        self.end_copies_of(|_| true);
         let aborted = self.tasks.abort(|_, _| true, |_| None);
         self.attentions.establish(kind.attention(), |_| true);
         self.reservations.reset(kind == Reset::TargetCold);
@@ -255,9 +272,13 @@ impl LogicalUnit {
         };
         let config = &self.config;
         let (record, reported) = (self.reservations.record(), self.reservations.reported());
-        let (state, ports) = (&self.state, self.reservations.ports());
-        let context = Context { config, nexus, command, state, ports, attention, record, reported };
-        commands::dispatch(&context, cdb)
+        let (state, ports, copies) = (&self.state, self.reservations.ports(), &self.copies);
+        let context = Context { config, nexus, command, state, ports, attention, record, reported, copies };
+        let outcome = commands::dispatch(&context, cdb);
+        if let Cdb::ReceiveCopyStatus { list_identifier, .. } = cdb {
+            self.copies.status_told(command.nexus, list_identifier);
+        }
+        outcome
     }
 
     fn after_medium(&mut self, then: Then, reply: MediaReply) -> Outcome {
@@ -284,7 +305,13 @@ impl LogicalUnit {
         }
     }
 
-    fn advance(&mut self, task: TaskId, nexus: NexusId, rule: ReservationRule, outcome: Outcome) -> Step {
+    pub(super) fn advance(
+        &mut self,
+        task: TaskId,
+        nexus: NexusId,
+        rule: ReservationRule,
+        outcome: Outcome,
+    ) -> Step {
         match outcome {
             Err(sense) => Step::Done(Completion::check_condition(sense)),
             Ok(Next::Done(completion)) => Step::Done(completion),
@@ -295,6 +322,7 @@ impl LogicalUnit {
             Ok(Next::Erase { kind, pattern, immediate }) => {
                 self.begin_erase(task, nexus, rule, (kind, pattern), immediate)
             }
+            Ok(Next::Copy(request)) => self.begin_copy(task, nexus, rule, request),
             Ok(Next::Reservation(request)) => {
                 // Nobody is shut out while the medium is erased: that goes on whoever asked for it.
                 if let Some(sense) = self.state.erase.refusal().filter(|_| self.state.erase.is_running()) {
@@ -320,10 +348,29 @@ impl LogicalUnit {
                 let (op, then) = if self.state.mode.write_cache { (op, then) } else { stable(op, then) };
                 self.state.count(&op);
                 self.state.saving |= matches!(op, MediaOp::Save(_));
-                let changes_medium = op.changes_medium();
-                self.tasks.insert(task, nexus, rule, Phase::Medium { changes_medium, then, aborted: false });
+                let (changes_medium, touches) = (op.changes_medium(), op.touches());
+                self.revoke_tokens(&op);
+                let phase = Phase::Medium { changes_medium, touches, then, aborted: false };
+                self.tasks.insert(task, nexus, rule, phase);
                 Step::Media(op)
             }
+        }
+    }
+}
+
+impl LogicalUnit {
+    /// What an operation is about to change is not any more what a token stands for.
+    fn revoke_tokens(&mut self, op: &MediaOp) {
+        if self.tokens.is_empty() {
+            return;
+        }
+        match op {
+            MediaOp::Unmap { ranges } => {
+                ranges
+                    .iter()
+                    .for_each(|(offset, len)| self.tokens.changed(&(*offset..offset.saturating_add(*len))));
+            }
+            other => self.tokens.changed(&other.touches()),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::range_lock::{Held, Use};
 use super::unit::Unit;
 use crate::device::{MediaFailure, MediaOp, MediaReply};
 use crate::image::{BlockStatus, Disk, DiskError};
+use crate::limits::COPY_CHUNK;
 use crate::store::StoreError;
 
 /// Bytes that long operations handle at a time: large enough that the per-call cost vanishes, small enough to stay in a cache.
@@ -50,6 +51,7 @@ pub(super) fn run(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
     let hold = |offset: u64, len: u64, mode: Use| unit.ranges.hold(offset..offset + len, mode);
     let reply = match op {
         MediaOp::Read { offset, len } => read(disk, offset, len)?,
+        MediaOp::ReadForCopy { offset, len, granule } => read_for_copy(disk, offset, len, granule.into())?,
         MediaOp::Write { offset, data, force_unit_access } => {
             let held = hold(offset, total(&data), Use::Shared);
             write(disk, offset, &data)?;
@@ -129,6 +131,17 @@ fn read(disk: &dyn Disk, offset: u64, len: u32) -> Result<MediaReply, DiskError>
     let mut data = BytesMut::zeroed(len as usize);
     disk.read_at(&mut data, offset)?;
     Ok(MediaReply::Data(data.freeze()))
+}
+
+fn read_for_copy(disk: &dyn Disk, offset: u64, len: u64, granule: u64) -> Result<MediaReply, DiskError> {
+    let (status, same) = disk.block_status(offset, len)?;
+    let whole = same - same % granule;
+    if status == BlockStatus::Deallocated && whole > 0 {
+        return Ok(MediaReply::Hole(whole));
+    }
+    // Up to the next hole; where granules are part hole and part data, one of them.
+    let data = same.next_multiple_of(granule).min(len).min(COPY_CHUNK.into());
+    read(disk, offset, u32::try_from(data).unwrap_or(COPY_CHUNK))
 }
 
 fn write(disk: &dyn Disk, offset: u64, data: &[Bytes]) -> Result<(), DiskError> {

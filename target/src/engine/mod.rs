@@ -6,6 +6,7 @@
 
 pub mod config;
 mod connection;
+mod copy;
 mod directory;
 pub mod environment;
 mod erase;

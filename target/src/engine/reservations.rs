@@ -218,7 +218,12 @@ pub(super) fn resume(
             }
         }
         // A change is not followed by these.
-        Step::Aborted | Step::Waiting | Step::DataOut(_) | Step::Media(_) | Step::Erase(_) => {}
+        Step::Aborted
+        | Step::Waiting
+        | Step::DataOut(_)
+        | Step::Media(_)
+        | Step::Erase(_)
+        | Step::Copy(_) => {}
     }
     // Whoever aborted it waits for it as for an operation on the medium.
     unit.left_medium(task);

@@ -10,6 +10,7 @@ use lunkeep_common::login::offer::{OfferError, ValidOffer};
 use lunkeep_common::login::target_side::Authentication;
 use lunkeep_common::name::IscsiName;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,7 @@ use super::topology::{self, Topology};
 use super::unit::LunView;
 use super::view::mapped;
 use crate::device::InvalidShape;
+use crate::limits::COPIES_MAX;
 use crate::session::TaskNumbers;
 use crate::store::{LunStateError, StoreError, TooManyPorts};
 
@@ -49,6 +51,8 @@ pub(super) struct Shared {
     pub(super) sessions: Sessions,
     pub(super) logins: Arc<Logins>,
     pub(super) numbers: TaskNumbers,
+    /// One for each third-party copy that may run at a time.
+    pub(super) copies: Arc<Semaphore>,
     /// Everything that runs for the server; shutdown waits for it.
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -228,6 +232,7 @@ impl Server {
             settings: config.settings,
             offer,
             numbers: TaskNumbers::default(),
+            copies: Arc::new(Semaphore::new(COPIES_MAX.into())),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });

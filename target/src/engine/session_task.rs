@@ -12,6 +12,7 @@ use lunkeep_common::scsi::{Lun, Sense};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::copy;
 use super::erase;
 use super::media::{self, MediaError};
 use super::reservations;
@@ -339,6 +340,7 @@ impl SessionHandle {
                 }
             }
             Step::Erase(erase) => erase::start(self, unit, *erase),
+            Step::Copy(copy) => copy::start(self, unit, task, *copy),
             Step::Waiting => {}
             Step::Done(completion) => self.complete(task, completion),
             Step::Aborted => unit.left_medium(task),
@@ -512,7 +514,7 @@ fn held(reply: MediaReply, permit: Option<OwnedSemaphorePermit>) -> MediaReply {
 }
 
 /// The host's clock: a host whose clock is before 1970 has none.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -67,7 +67,7 @@ pub struct TaskHandle(pub u64);
 pub struct TaskNumbers(Arc<AtomicU64>);
 
 impl TaskNumbers {
-    fn next(&self) -> TaskHandle {
+    pub(crate) fn next(&self) -> TaskHandle {
         TaskHandle(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }

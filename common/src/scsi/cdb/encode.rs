@@ -136,6 +136,13 @@ impl Cdb {
                 OutAction::RegisterAndMove => PersistentReserveOutRegisterAndMove,
                 OutAction::ReplaceLostReservation => PersistentReserveOutReplaceLostReservation,
             },
+            Self::ExtendedCopy { .. } => ExtendedCopyLid1,
+            Self::PopulateToken { .. } => PopulateToken,
+            Self::WriteUsingToken { .. } => WriteUsingToken,
+            Self::ReceiveCopyStatus { .. } => ReceiveCopyStatusLid1,
+            Self::ReceiveCopyOperatingParameters { .. } => ReceiveCopyOperatingParameters,
+            Self::ReceiveCopyFailureDetails { .. } => ReceiveCopyFailureDetailsLid1,
+            Self::ReceiveRodTokenInformation { .. } => ReceiveRodTokenInformation,
             Self::ReportLuns { .. } => ReportLuns,
             Self::ReportSupportedOperationCodes { .. } => ReportSupportedOperationCodes,
             Self::ReportSupportedTaskManagementFunctions { .. } => ReportSupportedTaskManagementFunctions,
@@ -285,6 +292,26 @@ impl Cdb {
             }
             Self::Unmap { parameter_list_length } => {
                 out.put::<2>("PARAMETER LIST LENGTH", 7, parameter_list_length.into())?;
+            }
+            Self::ExtendedCopy { parameter_list_length } => {
+                out.put::<4>(LIST, 10, parameter_list_length.into())?;
+            }
+            Self::PopulateToken { list_identifier, parameter_list_length }
+            | Self::WriteUsingToken { list_identifier, parameter_list_length } => {
+                out.put::<4>("LIST IDENTIFIER", 6, list_identifier.into())?;
+                out.put::<4>(LIST, 10, parameter_list_length.into())?;
+            }
+            Self::ReceiveCopyStatus { list_identifier, allocation_length }
+            | Self::ReceiveCopyFailureDetails { list_identifier, allocation_length } => {
+                out.bytes[2] = list_identifier;
+                out.put::<4>(ALLOCATION, 10, allocation_length.into())?;
+            }
+            Self::ReceiveCopyOperatingParameters { allocation_length } => {
+                out.put::<4>(ALLOCATION, 10, allocation_length.into())?;
+            }
+            Self::ReceiveRodTokenInformation { list_identifier, allocation_length } => {
+                out.put::<4>("LIST IDENTIFIER", 2, list_identifier.into())?;
+                out.put::<4>(ALLOCATION, 10, allocation_length.into())?;
             }
             Self::ReportLuns { select_report, allocation_length } => {
                 out.bytes[2] = select_report;

@@ -164,6 +164,51 @@ pub enum Cdb {
         /// PARAMETER LIST LENGTH.
         parameter_list_length: u32,
     },
+    /// EXTENDED COPY(LID1) (SPC-4 §6.5).
+    ExtendedCopy {
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u32,
+    },
+    /// POPULATE TOKEN (SBC-3 §5.7).
+    PopulateToken {
+        /// LIST IDENTIFIER.
+        list_identifier: u32,
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u32,
+    },
+    /// WRITE USING TOKEN (SBC-3 §5.46).
+    WriteUsingToken {
+        /// LIST IDENTIFIER.
+        list_identifier: u32,
+        /// PARAMETER LIST LENGTH.
+        parameter_list_length: u32,
+    },
+    /// RECEIVE COPY STATUS(LID1) (SPC-4 §6.25), which SPC-3 calls RECEIVE COPY RESULTS.
+    ReceiveCopyStatus {
+        /// LIST IDENTIFIER.
+        list_identifier: u8,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// RECEIVE COPY OPERATING PARAMETERS (SPC-4 §6.23).
+    ReceiveCopyOperatingParameters {
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// RECEIVE COPY FAILURE DETAILS(LID1) (SPC-4 §6.22).
+    ReceiveCopyFailureDetails {
+        /// LIST IDENTIFIER.
+        list_identifier: u8,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
+    /// RECEIVE ROD TOKEN INFORMATION (SPC-4 §6.28).
+    ReceiveRodTokenInformation {
+        /// LIST IDENTIFIER.
+        list_identifier: u32,
+        /// ALLOCATION LENGTH.
+        allocation_length: u32,
+    },
     /// REPORT LUNS (SPC-4 §6.33).
     ReportLuns {
         /// SELECT REPORT.
@@ -513,6 +558,28 @@ impl Cdb {
                 scope: u8_at(b, 2)? >> 4,
                 kind: u8_at(b, 2)? & 0x0f,
                 parameter_list_length: u32_at(b, 5)?,
+            },
+            ExtendedCopyLid1 => Self::ExtendedCopy { parameter_list_length: u32_at(b, 10)? },
+            PopulateToken => {
+                Self::PopulateToken { list_identifier: u32_at(b, 6)?, parameter_list_length: u32_at(b, 10)? }
+            }
+            WriteUsingToken => Self::WriteUsingToken {
+                list_identifier: u32_at(b, 6)?,
+                parameter_list_length: u32_at(b, 10)?,
+            },
+            ReceiveCopyStatusLid1 => {
+                Self::ReceiveCopyStatus { list_identifier: u8_at(b, 2)?, allocation_length: u32_at(b, 10)? }
+            }
+            ReceiveCopyOperatingParameters => {
+                Self::ReceiveCopyOperatingParameters { allocation_length: u32_at(b, 10)? }
+            }
+            ReceiveCopyFailureDetailsLid1 => Self::ReceiveCopyFailureDetails {
+                list_identifier: u8_at(b, 2)?,
+                allocation_length: u32_at(b, 10)?,
+            },
+            ReceiveRodTokenInformation => Self::ReceiveRodTokenInformation {
+                list_identifier: u32_at(b, 2)?,
+                allocation_length: u32_at(b, 10)?,
             },
             ReportLuns => Self::ReportLuns { select_report: u8_at(b, 2)?, allocation_length: u32_at(b, 6)? },
             ReportSupportedOperationCodes => Self::ReportSupportedOperationCodes {

@@ -4,11 +4,13 @@ pub mod block_characteristics;
 pub mod block_limits;
 pub mod extended_inquiry;
 pub mod provisioning;
+pub mod third_party_copy;
 
 pub use block_characteristics::BlockCharacteristics;
 pub use block_limits::BlockLimits;
 pub use extended_inquiry::ExtendedInquiry;
 pub use provisioning::{LogicalBlockProvisioning, ProvisioningType};
+pub use third_party_copy::ThirdPartyCopy;
 
 use super::bytes::u16_at;
 use super::designator::Designation;

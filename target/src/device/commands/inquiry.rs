@@ -13,7 +13,7 @@ use lunkeep_common::scsi::{Sense, ascii_field};
 use super::super::config::{Identity, LogicalUnitConfig};
 use super::super::nexus::{ExportPort, Nexus};
 use super::port_groups::TARGET_PORT_GROUP;
-use super::{Context, Next, Outcome, data_in};
+use super::{Context, Next, Outcome, data_in, third_party_copy};
 use crate::limits::UNMAP_GRANULARITY_REPORTED_MAX;
 
 /// Makes the body of a VPD page.
@@ -32,6 +32,7 @@ pub(super) const PAGES: &[(u8, Body)] = &[
     // Every page and subpage is shared by all initiators.
     (vpd::MODE_PAGE_POLICY, |_| vec![ALL_PAGES, ALL_SUBPAGES, 0, 0]),
     (vpd::SCSI_PORTS, |context| context.ports.iter().flat_map(scsi_port).collect()),
+    (vpd::THIRD_PARTY_COPY, |context| third_party_copy::page(&context.config.medium)),
     (vpd::BLOCK_LIMITS, |context| block_limits(context.config).encode().to_vec()),
     (vpd::BLOCK_DEVICE_CHARACTERISTICS, |_| BlockCharacteristics::NON_ROTATING.encode().to_vec()),
     (vpd::LOGICAL_BLOCK_PROVISIONING, |context| provisioning(context.config.medium.thin).encode().to_vec()),
@@ -73,6 +74,7 @@ fn standard(context: &Context<'_>) -> StandardInquiry {
         version: 6,
         command_queueing: true,
         multi_port: context.ports.len() > 1,
+        third_party_copy: true,
         protection: false,
         // Implicit and explicit: one group, of which it can be asked what it is.
         target_port_groups: 0b11,
@@ -85,7 +87,26 @@ fn standard(context: &Context<'_>) -> StandardInquiry {
 
 /// The names of the logical unit, of the port that the command came through, and of the target device (SPC-4 §7.8.6.2).
 fn designations(identity: &Identity, nexus: &Nexus) -> Vec<Designation> {
-    use Association::{LogicalUnit, TargetDevice, TargetPort};
+    use Association::{TargetDevice, TargetPort};
+    let ports = [
+        (TargetPort, Designator::RelativeTargetPort(nexus.relative_target_port)),
+        (TargetPort, Designator::TargetPortGroup(TARGET_PORT_GROUP)),
+        (TargetPort, Designator::ScsiName(nexus.target.to_string())),
+        (TargetDevice, Designator::ScsiName(nexus.target.name.to_string())),
+    ];
+    let ports = ports.into_iter().map(|(association, designator)| Designation { association, designator });
+    names_of_unit(identity).chain(ports).collect()
+}
+
+/// The NAA name of the logical unit.
+pub(super) fn naa_of_unit(identity: &Identity) -> Designation {
+    let designator = Designator::Naa(identity.naa.clone());
+    Designation { association: Association::LogicalUnit, designator }
+}
+
+/// The names of the logical unit.
+pub(super) fn names_of_unit(identity: &Identity) -> impl Iterator<Item = Designation> {
+    let association = Association::LogicalUnit;
     let naa_name = identity.naa.iter().fold(String::from("naa."), |mut name, byte| {
         // Writing to a string cannot fail.
         let _ = write!(name, "{byte:02X}");
@@ -94,16 +115,15 @@ fn designations(identity: &Identity, nexus: &Nexus) -> Vec<Designation> {
     // The product keeps serial numbers of different products of a vendor apart (SPC-4 §7.8.6.4).
     let vendor_specific = [&ascii_field::<16>(&identity.product), identity.serial.as_bytes()].concat();
     let vendor = identity.vendor.clone();
-    let names = [
-        (LogicalUnit, Designator::T10VendorId { vendor, identifier: vendor_specific }),
-        (LogicalUnit, Designator::Naa(identity.naa.clone())),
-        (LogicalUnit, Designator::ScsiName(naa_name)),
-        (TargetPort, Designator::RelativeTargetPort(nexus.relative_target_port)),
-        (TargetPort, Designator::TargetPortGroup(TARGET_PORT_GROUP)),
-        (TargetPort, Designator::ScsiName(nexus.target.to_string())),
-        (TargetDevice, Designator::ScsiName(nexus.target.name.to_string())),
-    ];
-    names.into_iter().map(|(association, designator)| Designation { association, designator }).collect()
+    [
+        Designation {
+            association,
+            designator: Designator::T10VendorId { vendor, identifier: vendor_specific },
+        },
+        naa_of_unit(identity),
+        Designation { association, designator: Designator::ScsiName(naa_name) },
+    ]
+    .into_iter()
 }
 
 /// A SCSI port descriptor (SPC-4 §7.8.14): no initiator port, one name of the target port.

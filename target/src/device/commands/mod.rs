@@ -18,6 +18,7 @@ mod report;
 mod reserve;
 mod sense;
 mod start_stop;
+mod third_party_copy;
 mod timestamp;
 mod unmap;
 mod verify;
@@ -26,10 +27,13 @@ mod write_same;
 
 use bytes::Bytes;
 use lunkeep_common::scsi::cdb::Form;
+use lunkeep_common::scsi::designator::Designation;
 use lunkeep_common::scsi::opcode_table::{Operation, OperationInfo};
 use lunkeep_common::scsi::{Asc, Cdb, Sense};
 
-use super::config::{LogicalUnitConfig, MediumShape};
+use super::config::{Identity, LogicalUnitConfig, MediumShape};
+use super::copy;
+use super::copy::records::CopyRecords;
 use super::erase::OverwritePattern;
 use super::fence::Request;
 use super::media::MediaOp;
@@ -39,8 +43,19 @@ use super::reservation::{Record, Reported};
 use super::state::{Change, State};
 use super::step::{Command, Completion};
 use super::task_set::Then;
+use third_party_copy::PendingCopy;
 
 pub(super) use report::report_luns;
+
+/// The names of a logical unit that stand in its Device Identification page.
+pub(super) fn names_of_unit(identity: &Identity) -> impl Iterator<Item = Designation> {
+    inquiry::names_of_unit(identity)
+}
+
+/// The name of a logical unit that fits into every descriptor.
+pub(super) fn naa_of_unit(identity: &Identity) -> Designation {
+    inquiry::naa_of_unit(identity)
+}
 
 /// Codes of the VPD pages.
 #[cfg(test)]
@@ -68,6 +83,8 @@ pub(super) struct Context<'a> {
     /// For PERSISTENT RESERVE IN: registrations and reservation, and what is told besides.
     pub(super) record: &'a Record,
     pub(super) reported: Reported,
+    /// For RECEIVE COPY: the copies that were asked for here.
+    pub(super) copies: &'a CopyRecords,
 }
 
 /// What comes next for a command that has met no error.
@@ -84,6 +101,8 @@ pub(super) enum Next {
     },
     /// A change of who has access.
     Reservation(Request),
+    /// A third-party copy.
+    Copy(copy::Request),
     /// GOOD, and this changes about the unit.
     Change(Change),
     /// Erase the whole medium.
@@ -114,6 +133,7 @@ pub(super) enum DataOutOf {
     Erase(erase::PendingErase),
     Unmap { len: usize },
     PersistentReserve(reserve::PendingOut),
+    Copy(third_party_copy::PendingCopy),
 }
 
 impl DataOutOf {
@@ -145,6 +165,7 @@ impl DataOutOf {
             Self::Erase(pending) => pending.received(&config.medium, &data),
             Self::Unmap { len } => unmap::received(config, len, &data),
             Self::PersistentReserve(pending) => pending.received(&data),
+            Self::Copy(pending) => pending.received(&config.medium, &data),
         }
     }
 }
@@ -218,6 +239,25 @@ pub(super) fn dispatch(context: &Context<'_>, cdb: Cdb) -> Outcome {
         }
         Cdb::PersistentReserveOut { action, scope, kind, parameter_list_length } => {
             reserve::persistent_out(action, scope, kind, parameter_list_length)
+        }
+        Cdb::ExtendedCopy { parameter_list_length } => third_party_copy::extended_copy(parameter_list_length),
+        Cdb::PopulateToken { list_identifier: list, parameter_list_length } => {
+            third_party_copy::token_command(PendingCopy::Populate { list }, parameter_list_length)
+        }
+        Cdb::WriteUsingToken { list_identifier: list, parameter_list_length } => {
+            third_party_copy::token_command(PendingCopy::Write { list }, parameter_list_length)
+        }
+        Cdb::ReceiveCopyStatus { list_identifier, allocation_length } => {
+            third_party_copy::copy_status(context, list_identifier, allocation_length)
+        }
+        Cdb::ReceiveCopyOperatingParameters { allocation_length } => {
+            third_party_copy::operating_parameters(allocation_length)
+        }
+        Cdb::ReceiveCopyFailureDetails { list_identifier, allocation_length } => {
+            third_party_copy::failure_details(context, list_identifier, allocation_length)
+        }
+        Cdb::ReceiveRodTokenInformation { list_identifier, allocation_length } => {
+            third_party_copy::token_information(context, list_identifier, allocation_length)
         }
         Cdb::ReportLuns { select_report, allocation_length } => {
             report::report_luns(command.luns, select_report, allocation_length).map(Next::Done)

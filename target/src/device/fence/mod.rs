@@ -309,7 +309,8 @@ impl LogicalUnit {
         self.reservations.recording =
             Some(Recording { task, nexus: id, next, attentions, cleared, persists: persist.is_some() });
         // As if on the medium: whoever aborts it must wait, because it may change who has access until it is over.
-        let phase = Phase::Medium { changes_medium: true, then: Then::Complete, aborted: false };
+        let phase =
+            Phase::Medium { changes_medium: true, touches: 0..0, then: Then::Complete, aborted: false };
         self.tasks.insert(task, id, rule, phase);
         Step::Record(Box::new(Recorded { persist, aborted, event }))
     }
@@ -444,6 +445,7 @@ impl LogicalUnit {
         let nexuses: HashSet<&Nexus> = nexuses.iter().collect();
         let preempted = self.nexuses.iter().filter(|(_, attached)| nexuses.contains(&*attached.nexus));
         let ids: HashSet<NexusId> = preempted.map(|(id, _)| *id).collect();
+        self.end_copies_of(|id| ids.contains(&id));
         let status = self.status_for_others(by);
         self.tasks.abort(|task, owner| task != except && ids.contains(&owner), status)
     }

@@ -17,6 +17,8 @@ const COMMANDS: &[(&[u8], usize, usize)] = &[
     (&[0x12, 1, 0x86, 0, 0, 0], 3, 2),
     (&[0x12, 1, 0x87, 0, 0, 0], 3, 2),
     (&[0x12, 1, 0x88, 0, 0, 0], 3, 2),
+    (&[0x12, 1, 0x8f, 0, 0, 0], 3, 2),
+    (&[0x84, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10, 4),
     (&[0x37, 0, 0x18, 0, 0, 0, 0, 0, 0, 0], 7, 2),
     (&[0xb7, 0x18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 6, 4),
     (&[0x4d, 0, 0x40, 0, 0, 0, 0, 0, 0, 0], 7, 2),
@@ -63,7 +65,9 @@ fn every_command_with_an_allocation_length_is_tested() {
     let expected: Vec<u8> = TABLE
         .iter()
         .filter(|info| !["TEST UNIT READY", "START STOP UNIT", "READ CAPACITY(10)"].contains(&info.name))
-        .filter(|info| ![0x15, 0x16, 0x17, 0x1e, 0x48, 0x55, 0x56, 0x57, 0x5f, 0xa4].contains(&info.opcode))
+        .filter(|info| {
+            ![0x15, 0x16, 0x17, 0x1e, 0x48, 0x55, 0x56, 0x57, 0x5f, 0x83, 0xa4].contains(&info.opcode)
+        })
         .filter(|info| info.access == lunkeep_common::scsi::opcode_table::MediumAccess::None)
         .map(|info| info.opcode)
         .collect();

@@ -14,7 +14,7 @@ fn standard_data_names_the_device_and_its_standards() {
 #[test]
 fn vital_product_data_of_a_thin_disk() {
     let mut bench = Bench::new();
-    for code in [0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2] {
+    for code in [0x00, 0x80, 0x83, 0x8f, 0xb0, 0xb1, 0xb2] {
         insta::assert_snapshot!(format!("thin_{code:02x}"), page(&mut bench, code));
     }
 }

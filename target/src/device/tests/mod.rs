@@ -22,6 +22,7 @@ mod removable;
 mod report;
 mod reservations;
 mod task_management;
+mod third_party_copy;
 mod unmap;
 mod verify;
 mod write_same;
@@ -91,6 +92,10 @@ struct Bench {
     nexus: NexusId,
     last_task: u64,
     luns: Vec<Lun>,
+    /// Copies that were asked for.
+    copies: Vec<Copy>,
+    /// The next token's.
+    random: [u8; 40],
 }
 
 impl Bench {
@@ -112,7 +117,16 @@ impl Bench {
         let setup = ReservationSetup { ports: ports.to_vec(), ..ReservationSetup::default() };
         let unit = LogicalUnit::new(config).unwrap().with_reservations(setup);
         let luns = vec![Lun::from_number(0).unwrap(), Lun::from_number(300).unwrap()];
-        let mut bench = Self { unit, medium, ops: Vec::new(), nexus: NexusId(1), last_task: 0, luns };
+        let mut bench = Self {
+            unit,
+            medium,
+            ops: Vec::new(),
+            nexus: NexusId(1),
+            last_task: 0,
+            luns,
+            copies: Vec::new(),
+            random: [7; 40],
+        };
         bench.attach(1);
         bench
     }
@@ -186,6 +200,13 @@ impl Bench {
                     Some(completion) => return completion,
                     None => panic!("nobody waits for the erasure"),
                 },
+                Step::Copy(copy) => {
+                    self.copies.push((*copy).clone());
+                    match *copy {
+                        Copy::MakeToken(list) => self.unit.make_token(task, &list, &self.random, NOW_MS),
+                        _ => self.unit.copy_done(task, CopyTotals { segments: 1, bytes: 512 }, Ok(())),
+                    }
+                }
                 Step::Waiting => panic!("no fence runs"),
                 Step::Done(completion) => return completion,
                 Step::Aborted => panic!("nobody aborted this"),
@@ -222,6 +243,9 @@ impl Bench {
         match op {
             MediaOp::Read { offset, len } => {
                 return MediaReply::Data(Bytes::copy_from_slice(&medium[range(offset, len.into())]));
+            }
+            MediaOp::ReadForCopy { offset, len, .. } => {
+                return MediaReply::Data(Bytes::copy_from_slice(&medium[range(offset, len)]));
             }
             MediaOp::Write { offset, data, .. } => {
                 let data = data.concat();

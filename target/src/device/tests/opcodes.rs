@@ -42,6 +42,15 @@ fn every_command_of_the_table_is_dispatched() {
             ReservationRule::PersistentOut => {
                 assert_eq!(sense(completion), illegal(Asc::PARAMETER_LIST_LENGTH_ERROR), "{info:?}");
             }
+            _ if info.name.starts_with("RECEIVE")
+                && info.operation != Operation::ReceiveCopyOperatingParameters =>
+            {
+                assert_eq!(
+                    sense(completion),
+                    Sense::invalid_field_in_cdb(2, None),
+                    "{info:?}: nothing was copied"
+                );
+            }
             _ if info.name.starts_with("PRE-FETCH") => assert_eq!(completion.status, Status::ConditionMet),
             _ => drop(good(completion)),
         }
@@ -61,7 +70,7 @@ fn every_other_operation_code_is_refused() {
 #[test]
 fn other_service_actions_of_a_known_operation_code_are_an_invalid_field() {
     let mut bench = Bench::new();
-    for opcode in [0x48, 0x5e, 0x5f, 0x9e, 0xa3, 0xa4] {
+    for opcode in [0x48, 0x5e, 0x5f, 0x83, 0x84, 0x9e, 0xa3, 0xa4] {
         for action in 0..0x20 {
             let known = TABLE.iter().any(|i| (i.opcode, i.service_action) == (opcode, Some(action)));
             if !known {

@@ -31,6 +31,7 @@ fn within(op: &MediaOp, size: u64, block: u64) -> bool {
     };
     match op {
         MediaOp::Read { offset, len } => fits(*offset, (*len).into()),
+        MediaOp::ReadForCopy { offset, len, .. } => fits(*offset, *len),
         MediaOp::Write { offset, data, .. } => {
             fits(*offset, data.iter().map(|piece| piece.len() as u64).sum())
         }

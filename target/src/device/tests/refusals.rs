@@ -6,6 +6,7 @@
 //! nothing was asked of the medium.
 
 mod blocks;
+mod copies;
 mod lists;
 mod queries;
 mod reservations;
@@ -129,6 +130,7 @@ fn bench(operation: Operation, plain_unit: bool) -> Bench {
     });
     bench.medium = pattern(bench.medium.len());
     reservations::prepare(&mut bench, operation);
+    copies::prepare(&mut bench, operation);
     bench.ops.clear();
     bench
 }

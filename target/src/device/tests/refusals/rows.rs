@@ -5,7 +5,7 @@ use lunkeep_common::scsi::opcode_table::Operation;
 
 use super::super::*;
 use super::blocks::{self, Data};
-use super::{Row, lists, queries, reservations};
+use super::{Row, copies, lists, queries, reservations};
 
 pub(super) fn row(operation: Operation) -> Row {
     match operation {
@@ -56,6 +56,14 @@ pub(super) fn row(operation: Operation) -> Row {
         ReportSupportedTaskManagementFunctions => {
             Row::new(operation, &[], Vec::new()).free(2, 1, 0x80).free(6, 4, 0xff)
         }
+
+        ExtendedCopyLid1 => copies::extended_copy(operation),
+        PopulateToken => copies::populate_token(operation),
+        WriteUsingToken => copies::write_using_token(operation),
+        ReceiveCopyStatusLid1
+        | ReceiveCopyOperatingParameters
+        | ReceiveCopyFailureDetailsLid1
+        | ReceiveRodTokenInformation => copies::receive(operation),
 
         PersistentReserveInReadKeys
         | PersistentReserveInReadReservation
