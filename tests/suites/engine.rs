@@ -4,6 +4,8 @@
 mod atomic;
 #[path = "engine/connections.rs"]
 mod connections;
+#[path = "engine/copy.rs"]
+mod copy;
 #[path = "engine/endings.rs"]
 mod endings;
 #[path = "engine/erase.rs"]

@@ -2,6 +2,8 @@
 
 #[path = "reservations/bench.rs"]
 mod bench;
+#[path = "reservations/copy.rs"]
+mod copy;
 #[path = "reservations/fence.rs"]
 mod fence;
 #[path = "reservations/kills.rs"]
