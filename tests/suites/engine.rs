@@ -12,6 +12,8 @@ mod endings;
 mod erase;
 #[path = "engine/online.rs"]
 mod online;
+#[path = "engine/task_sets.rs"]
+mod task_sets;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

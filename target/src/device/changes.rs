@@ -101,7 +101,9 @@ impl LogicalUnit {
     pub fn erase_begun(&mut self) -> Option<(TaskId, Completion)> {
         let EraseState::Running { waiting, .. } = &mut self.state.erase else { return None };
         let (task, _) = waiting.take_if(|(_, immediate)| *immediate)?;
-        self.tasks.take_erase(task).map(|_| (task, Completion::good()))
+        self.tasks.take_erase(task)?;
+        self.left(task);
+        Some((task, Completion::good()))
     }
 
     /// The erasure ended. Gives the answer to a command that waited for it.
@@ -118,6 +120,7 @@ impl LogicalUnit {
         }
         let task = waiting.map(|(task, _)| task)?;
         self.tasks.take_erase(task)?;
+        self.left(task);
         let completion = match self.state.erase.refusal() {
             None => Completion::good(),
             Some(sense) => {

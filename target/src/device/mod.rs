@@ -19,8 +19,9 @@
 //! * Nothing reaches the medium of a task that was aborted, and one that is on the medium drains before it is reported over.
 //! * Every offset and length in a [`MediaOp`] lies within the medium and is a multiple of the logical block.
 //!
-//! Deliberately not here: overlapped commands and residuals (the transport's), the order of ORDERED and HEAD OF QUEUE tasks among
-//! others (every task is processed at once, as QUEUE ALGORITHM MODIFIER 1 allows for SIMPLE ones).
+//! After every call the engine asks [`LogicalUnit::resume`] for tasks whose turn has come ([`task_order`]).
+//!
+//! Deliberately not here: overlapped commands and residuals (the transport's).
 
 pub mod absent;
 mod attention;
@@ -37,6 +38,7 @@ mod parameters;
 pub mod reservation;
 mod state;
 pub mod step;
+mod task_order;
 pub mod task_set;
 mod unit;
 

@@ -99,13 +99,14 @@ impl LogicalUnit {
                 attached.leaving = true;
             }
         }
-        let (refused, finishing) = self.tasks.withdraw(ids);
-        Ok(Interrupted { refused, finishing })
+        let interrupted = self.tasks.withdraw(ids);
+        Ok(self.interrupted_by(interrupted))
     }
 
     /// What was to be waited for has left the medium. When nothing changes it for these nexuses any more, they are detached.
     pub fn continue_withdrawal(&mut self, ids: &[NexusId]) -> Interrupted {
-        let (refused, finishing) = self.tasks.withdraw(ids);
+        let interrupted = self.tasks.withdraw(ids);
+        let Interrupted { refused, finishing } = self.interrupted_by(interrupted);
         if finishing.is_empty() {
             // They have no tasks left that could be aborted.
             ids.iter().for_each(|&id| drop(self.detach(id)));
@@ -192,8 +193,18 @@ impl LogicalUnit {
         };
         self.state.exchange = Exchange::Other(asc);
         self.lose_content();
-        let (refused, finishing) = self.tasks.clear_medium();
-        Ok(Interrupted { refused, finishing })
+        let interrupted = self.tasks.clear_medium();
+        Ok(self.interrupted_by(interrupted))
+    }
+
+    /// Those that are gone hold nobody up any more.
+    fn interrupted_by(&mut self, (refused, finishing): (Vec<AbortedTask>, Vec<TaskId>)) -> Interrupted {
+        for task in
+            refused.iter().filter(|task| !self.tasks.has(task.task)).map(|task| task.task).collect::<Vec<_>>()
+        {
+            self.left(task);
+        }
+        Interrupted { refused, finishing }
     }
 
     /// The answer to commands that a change ended.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
+use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::scsi::Status;
 use lunkeep_common::scsi::opcode_table::ReservationRule;
 
@@ -57,6 +58,8 @@ pub(super) enum Phase {
     Queued,
     /// Operations on the medium of others, whom its own change of reservations would shut out.
     Fence,
+    /// Its turn ([`task_order`](super::task_order)).
+    Dormant(Held),
     /// An erasure, or its beginning. The erasure does not wait for the task.
     Erase,
     /// The medium, or the record of its own change of reservations.
@@ -67,6 +70,17 @@ pub(super) enum Phase {
         then: Then,
         aborted: bool,
     },
+}
+
+/// A command whose turn has not come.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) cdb: Vec<u8>,
+    pub(super) attribute: TaskAttribute,
+    pub(super) expected_in: u32,
+    pub(super) expected_out: u32,
+    /// When it came.
+    pub(super) now_ms: u64,
 }
 
 #[derive(Debug)]
@@ -166,6 +180,17 @@ impl TaskSet {
         self.remove(task).map(|task| (task.nexus, task.rule))
     }
 
+    /// Takes a task that waits for its turn; `None` when it was aborted.
+    pub(super) fn take_dormant(&mut self, task: TaskId) -> Option<(NexusId, Held)> {
+        if !matches!(self.tasks.get(&task)?.phase, Phase::Dormant(_)) {
+            return None;
+        }
+        match self.remove(task)? {
+            Task { nexus, phase: Phase::Dormant(held), .. } => Some((nexus, held)),
+            Task { .. } => None,
+        }
+    }
+
     /// Whether a task waits for the fences of others.
     pub(super) fn is_queued(&self, task: TaskId) -> bool {
         self.tasks.get(&task).is_some_and(|task| matches!(task.phase, Phase::Queued))
@@ -257,7 +282,7 @@ impl TaskSet {
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             let mut entry = AbortedTask { task: id, nexus: task.nexus, status: status(task.nexus) };
             match &mut task.phase {
-                Phase::DataOut(_) | Phase::Queued | Phase::Fence | Phase::Erase => {
+                Phase::DataOut(_) | Phase::Queued | Phase::Dormant(_) | Phase::Fence | Phase::Erase => {
                     self.remove(id);
                     aborted.gone.push(entry);
                 }
@@ -284,7 +309,8 @@ impl TaskSet {
         self.interrupt(|task| match &task.phase {
             Phase::DataOut(of) => of.is_for_medium(),
             Phase::Medium { .. } => true,
-            Phase::Queued | Phase::Fence | Phase::Erase => false,
+            // One whose turn has not come meets what there is then.
+            Phase::Queued | Phase::Dormant(_) | Phase::Fence | Phase::Erase => false,
         })
     }
 
@@ -304,13 +330,18 @@ impl TaskSet {
                         refused.push(entry);
                     }
                 }
-                Phase::DataOut(_) | Phase::Queued | Phase::Fence | Phase::Erase => {
+                Phase::DataOut(_) | Phase::Queued | Phase::Dormant(_) | Phase::Fence | Phase::Erase => {
                     self.remove(id);
                     refused.push(entry);
                 }
             }
         }
         (refused, finishing)
+    }
+
+    /// Whether there is such a task.
+    pub(super) fn has(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
     }
 
     /// How many tasks there are, those that drain included.

@@ -14,12 +14,13 @@ use super::commands::{self, Context, Next, Outcome};
 use super::config::{InvalidShape, LogicalUnitConfig};
 use super::copy::records::CopyRecords;
 use super::copy::tokens::Tokens;
-use super::fence::Reservations;
+use super::fence::{Reservations, Resumed};
 use super::media::{MediaFailure, MediaOp, MediaReply};
 use super::nexus::Nexus;
 use super::state::{MediumState, State};
 use super::step::{Command, Completion, NexusId, Step, TaskId};
-use super::task_set::{Aborted, Phase, TaskSet, Then};
+use super::task_order::{TaskOrder, takes_part};
+use super::task_set::{Aborted, Held, Phase, TaskSet, Then};
 
 /// What resets a logical unit (SAM-5 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub struct LogicalUnit {
     pub(super) nexuses: HashMap<NexusId, Attached>,
     pub(super) attentions: UnitAttentions,
     pub(super) tasks: TaskSet,
+    order: TaskOrder,
     pub(super) reservations: Reservations,
     pub(super) copies: CopyRecords,
     /// Aborts and attachments so far.
@@ -82,6 +84,7 @@ impl LogicalUnit {
             nexuses: HashMap::new(),
             attentions: UnitAttentions::default(),
             tasks,
+            order: TaskOrder::default(),
             reservations: Reservations::default(),
             copies: CopyRecords::default(),
             aborts: 0,
@@ -99,7 +102,7 @@ impl LogicalUnit {
 
     /// I_T nexus loss (SAM-5 §6.3.4): its tasks are aborted, and when it comes back it is told so.
     pub fn detach(&mut self, id: NexusId) -> Aborted {
-        let aborted = self.tasks.abort(|_, nexus| nexus == id, |_| None);
+        let aborted = self.abort(|_, nexus| nexus == id, |_| None);
         if let Some(attached) = self.nexuses.remove(&id) {
             self.attentions.detach(attached.slot);
         }
@@ -109,7 +112,8 @@ impl LogicalUnit {
         aborted
     }
 
-    /// A command arrives. A command of a nexus that is not attached (any more) is [`Step::Aborted`].
+    /// A command arrives. A command of a nexus that is not attached (any more) is [`Step::Aborted`]; one whose turn has not come is
+    /// [`Step::Waiting`] until [`LogicalUnit::resume`] names it.
     pub fn begin(&mut self, command: Command<'_>) -> Step {
         let Some(attached) = self.nexuses.get(&command.nexus).cloned() else { return Step::Aborted };
         if attached.leaving {
@@ -122,10 +126,93 @@ impl LogicalUnit {
         {
             return Step::Done(Completion::without_data(status));
         }
+        let Command { nexus, task, attribute, expected_in, expected_out, now_ms, .. } = command;
+        if takes_part(opcode, attribute) && !self.order.enter(task, nexus, attribute) {
+            let cdb = command.cdb.to_vec();
+            let held = Held { cdb, attribute, expected_in, expected_out, now_ms };
+            // What reservations say is asked when its turn comes.
+            self.tasks.insert(task, nexus, ReservationRule::Write, Phase::Dormant(held));
+            return Step::Waiting;
+        }
+        self.begin_in_turn(&attached, &command)
+    }
+
+    /// Tasks whose turn came with what the last call ended, aborted or made wait for data. To be called after every other method
+    /// that a task can end with.
+    #[must_use]
+    pub fn resume(&mut self) -> Vec<Resumed> {
+        let mut resumed = Vec::new();
+        loop {
+            let turns = self.order.enable();
+            if turns.is_empty() {
+                return resumed;
+            }
+            for task in turns {
+                let Some((nexus, held)) = self.tasks.take_dormant(task) else {
+                    self.order.leave(task);
+                    continue;
+                };
+                let Held { cdb, attribute, expected_in, expected_out, now_ms } = held;
+                // REPORT LUNS, which has a use for the inventory, never waits.
+                let luns = &[];
+                let command =
+                    Command { nexus, task, cdb: &cdb, attribute, expected_in, expected_out, now_ms, luns };
+                let step = match self.nexuses.get(&nexus).cloned() {
+                    Some(attached) => self.begin_in_turn(&attached, &command),
+                    None => self.settled(task, Step::Aborted),
+                };
+                resumed.push(Resumed { nexus, task, step });
+            }
+        }
+    }
+
+    /// Whether a task waits for its turn.
+    #[must_use]
+    pub fn has_dormant(&self) -> bool {
+        self.order.has_dormant()
+    }
+
+    /// A command whose turn it is.
+    fn begin_in_turn(&mut self, attached: &Attached, command: &Command<'_>) -> Step {
         let mut rule = ReservationRule::Write;
-        let outcome = self.process(&attached, &command, &mut rule);
+        let outcome = self.process(attached, command, &mut rule);
         let step = self.advance(command.task, command.nexus, rule, outcome);
-        self.stamped(step)
+        let step = self.stamped(step);
+        self.settled(command.task, step)
+    }
+
+    /// Notes where the step leaves the task in the order of tasks.
+    pub(super) fn settled(&mut self, task: TaskId, step: Step) -> Step {
+        match step {
+            Step::Done(_) | Step::Aborted => self.order.leave(task),
+            Step::DataOut(_) => self.order.awaits_data(task, true),
+            Step::Media(_)
+            | Step::Fence(_)
+            | Step::Record(_)
+            | Step::Erase(_)
+            | Step::Copy(_)
+            | Step::Waiting => {
+                self.order.awaits_data(task, false);
+            }
+        }
+        step
+    }
+
+    /// The task ended without a step.
+    pub(super) fn left(&mut self, task: TaskId) {
+        self.order.leave(task);
+    }
+
+    /// Aborts every task that `which` names.
+    pub(super) fn abort(
+        &mut self,
+        which: impl Fn(TaskId, NexusId) -> bool,
+        status: impl Fn(NexusId) -> Option<Status>,
+    ) -> Aborted {
+        let aborted = self.tasks.abort(which, status);
+        // Those on the medium hold others up until they have left it.
+        aborted.gone.iter().for_each(|gone| self.order.leave(gone.task));
+        aborted
     }
 
     /// The data that [`Step::DataOut`] asked for, all of it that will come: the smaller of what was asked for and of what the
@@ -134,11 +221,17 @@ impl LogicalUnit {
         let Some((nexus, rule, of)) = self.tasks.take_data_out(task) else { return Step::Aborted };
         let outcome = of.received(&self.config, &self.state, data);
         let step = self.advance(task, nexus, rule, outcome);
-        self.stamped(step)
+        let step = self.stamped(step);
+        self.settled(task, step)
     }
 
     /// The medium has answered to [`Step::Media`]. This must be called for aborted tasks too: they are over with it.
     pub fn media_done(&mut self, task: TaskId, result: Result<MediaReply, MediaFailure>) -> Step {
+        let step = self.after_media(task, result);
+        self.settled(task, step)
+    }
+
+    fn after_media(&mut self, task: TaskId, result: Result<MediaReply, MediaFailure>) -> Step {
         let Some((nexus, rule, then, aborted)) = self.tasks.take_medium(task) else { return Step::Aborted };
         if let Err(failure) = result {
             self.state.count_failure(failure);
@@ -158,30 +251,32 @@ impl LogicalUnit {
 
     /// ABORT TASK (SAM-5 §7.2): a task of this nexus. Nothing is aborted when there is no such task, or it is another nexus's.
     pub fn abort_task(&mut self, nexus: NexusId, task: TaskId) -> Aborted {
-        self.tasks.abort(|id, owner| id == task && owner == nexus, |_| None)
+        self.abort(|id, owner| id == task && owner == nexus, |_| None)
     }
 
     /// ABORT TASK SET (SAM-5 §7.3): every task of this nexus.
     pub fn abort_task_set(&mut self, nexus: NexusId) -> Aborted {
         self.end_copies_of(|id| id == nexus);
-        self.tasks.abort(|_, owner| owner == nexus, |_| None)
+        self.abort(|_, owner| owner == nexus, |_| None)
     }
 
     /// CLEAR TASK SET (SAM-5 §7.5): every task. The other nexuses whose tasks were cleared are told.
     pub fn clear_task_set(&mut self, nexus: NexusId) -> Aborted {
         self.end_copies_of(|_| true);
         let status = self.status_for_others(nexus);
-        let aborted = self.tasks.abort(|_, _| true, status);
+        let aborted = self.abort(|_, _| true, status);
         if !self.state.mode.task_aborted_status {
             self.tell_cleared(nexus, &aborted);
         }
         aborted
     }
 
-    /// A reset (SAM-5 §6.3): every task is aborted without a status and every nexus is told. `Reset::TargetCold` starts the medium.
-    pub fn reset(&mut self, kind: Reset) -> Aborted {
+    /// A reset (SAM-5 §6.3) that a nexus asked for: every task is aborted and every nexus is told. With TAS the tasks of others end with
+    /// TASK ABORTED (SPC-4 §7.5.8), but not where their sessions end too. `Reset::TargetCold` starts the medium.
+    pub fn reset(&mut self, kind: Reset, by: NexusId) -> Aborted {
         self.end_copies_of(|_| true);
-        let aborted = self.tasks.abort(|_, _| true, |_| None);
+        let status = self.status_for_others(by);
+        let aborted = self.abort(|_, _| true, |owner| status(owner).filter(|_| kind != Reset::TargetCold));
         self.attentions.establish(kind.attention(), |_| true);
         self.reservations.reset(kind == Reset::TargetCold);
         self.state.reset(kind != Reset::LogicalUnit);

@@ -22,7 +22,9 @@ use super::session_task::{SessionHandle, now_ms};
 use super::unit::Unit;
 use crate::device::copy::copy_aborted;
 use crate::device::copy::pieces::{self, Piece};
-use crate::device::{Completion, Copy, CopyPass, CopyTotals, Leg, MediaFailure, MediaReply, Step, TaskId};
+use crate::device::{
+    Completion, Copy, CopyPass, CopyTotals, Leg, LogicalUnit, MediaFailure, MediaReply, Step, TaskId,
+};
 use crate::limits::{COPY_CHUNK, WRITE_SAME_LEN_MAX};
 
 /// Starts a copy. Its command ends with it.
@@ -33,16 +35,14 @@ pub(super) fn start(session: &Arc<SessionHandle>, unit: &Arc<Unit>, task: TaskId
     let mut manager = Manager { session, shared: shared.clone(), unit, task, totals: CopyTotals::default() };
     if let Copy::MakeToken(list) = &copy {
         let mut random = [0; 40];
-        let step = match getrandom::fill(&mut random) {
-            Ok(()) => manager.unit.lock().make_token(task, list, &random, now_ms()),
+        return match getrandom::fill(&mut random) {
+            Ok(()) => manager.finish(|unit| unit.make_token(task, list, &random, now_ms())),
             Err(error) => {
                 tracing::error!(%error, "no random bytes for a token");
                 let sense = Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE);
-                let failed = Err(Completion::check_condition(sense));
-                manager.unit.lock().copy_done(task, CopyTotals::default(), failed)
+                manager.end(Err(Completion::check_condition(sense)));
             }
         };
-        return manager.finish(step);
     }
     let Ok(permit) = shared.copies.clone().try_acquire_owned() else {
         return manager.end(Err(Completion::without_data(Status::Busy)));
@@ -93,16 +93,17 @@ enum Found {
 
 impl Manager {
     fn end(&self, result: Result<(), Completion>) {
-        let step = self.unit.lock().copy_done(self.task, self.totals, result);
-        self.finish(step);
+        self.finish(|unit| unit.copy_done(self.task, self.totals, result));
     }
 
     /// The command is over: its answer, when it has one, may go, and so may who waited for it to leave the medium.
-    fn finish(&self, step: Step) {
-        self.unit.left_medium(self.task);
-        if let Step::Done(completion) = step {
-            self.session.complete(self.task, completion);
-        }
+    fn finish(&self, last: impl FnOnce(&mut LogicalUnit) -> Step) {
+        self.unit.with(&self.session.shared, last, |step| {
+            self.unit.left_medium(self.task);
+            if let Step::Done(completion) = step {
+                self.session.complete(self.task, completion);
+            }
+        });
     }
 
     async fn copy_segments(&mut self, list: &ExtendedCopyList) -> Result<(), Completion> {

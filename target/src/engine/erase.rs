@@ -1,31 +1,45 @@
 //! Erases a whole medium (SANITIZE, FORMAT UNIT). Called on a thread that may block for as long as that takes.
 
 use std::io::IoSlice;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::media::MediaError;
 use super::range_lock::Use;
-use super::session_task::SessionHandle;
+use super::server::Shared;
 use super::unit::Unit;
-use crate::device::{Erase, OverwritePattern, Progress};
+use crate::device::{Completion, Erase, LogicalUnit, NexusId, OverwritePattern, Progress, TaskId};
 use crate::image::{BlockStatus, Disk, DiskError};
 
 /// Bytes between two looks at whether to give up.
 const CHUNK: u64 = 4 << 20;
 
-/// Starts an erasure; the session's command is answered when it has begun, or when it has ended.
-pub(super) fn start(session: &Arc<SessionHandle>, unit: &Arc<Unit>, erase: Erase) {
-    let (session, unit) = (session.clone(), unit.clone());
-    let tasks = session.shared.upgrade().map(|shared| shared.tasks.clone());
-    let work = move || {
-        let result = run(&session, &unit, &erase);
-        if let Err(error) = &result {
-            tracing::error!(%error, initiator = %session.initiator, "erasing a medium failed");
-        }
-        let answer = unit.lock().erase_done(result.map_err(|error| error.failure()));
-        if let Some((task, completion)) = answer {
+/// Who is told how it went.
+struct Asker {
+    shared: Weak<Shared>,
+    nexus: NexusId,
+}
+
+impl Asker {
+    /// Its session may be gone.
+    fn complete(&self, answer: Option<(TaskId, Completion)>) {
+        let session = self.shared.upgrade().and_then(|shared| shared.sessions.of_nexus(self.nexus));
+        if let (Some(session), Some((task, completion))) = (session, answer) {
             session.complete(task, completion);
         }
+    }
+}
+
+/// Starts an erasure; the command is answered when it has begun, or when it has ended.
+pub(super) fn start(shared: &Weak<Shared>, nexus: NexusId, unit: &Arc<Unit>, erase: Erase) {
+    let (asker, unit) = (Asker { shared: shared.clone(), nexus }, unit.clone());
+    let tasks = shared.upgrade().map(|shared| shared.tasks.clone());
+    let work = move || {
+        let result = run(&asker, &unit, &erase);
+        if let Err(error) = &result {
+            tracing::error!(%error, nexus = asker.nexus.0, "erasing a medium failed");
+        }
+        let done = |unit: &mut LogicalUnit| unit.erase_done(result.map_err(|error| error.failure()));
+        unit.with(&asker.shared, done, |answer| asker.complete(answer));
     };
     // Shutdown waits for what the tracker knows.
     match tasks {
@@ -34,12 +48,9 @@ pub(super) fn start(session: &Arc<SessionHandle>, unit: &Arc<Unit>, erase: Erase
     }
 }
 
-fn run(session: &SessionHandle, unit: &Unit, erase: &Erase) -> Result<(), MediaError> {
+fn run(asker: &Asker, unit: &Arc<Unit>, erase: &Erase) -> Result<(), MediaError> {
     unit.parameters.save(&erase.before)?;
-    let begun = unit.lock().erase_begun();
-    if let Some((task, completion)) = begun {
-        session.complete(task, completion);
-    }
+    unit.with(&asker.shared, LogicalUnit::erase_begun, |answer| asker.complete(answer));
     let disk = &*unit.disk;
     // What was on its way to the medium lands before it is erased, not after.
     let held = unit.ranges.hold(0..disk.geometry().size, Use::Alone);

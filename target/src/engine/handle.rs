@@ -206,7 +206,7 @@ impl ServerHandle {
                 .collect();
             let ids: Vec<NexusId> = sessions.iter().map(|session| session.nexus).collect();
             let finishing = unit
-                .interrupt(|unit| unit.begin_withdrawal(&ids))
+                .interrupt(&self.shared, |unit| unit.begin_withdrawal(&ids))
                 .map_err(|refusal| ChangeError::Unit { target: target.clone(), number, refusal })?;
             let last = !topology.remove_lun(&served, number);
             for session in &sessions {
@@ -242,7 +242,7 @@ impl ServerHandle {
         let _one_at_a_time = self.shared.changes.lock().await;
         let (_, unit) = find(self.shared.topology().targets.get(target), target, number)?;
         let Finishing { refused, finishing, resumed, answer } = unit
-            .interrupt(|unit| unit.begin_change(change))
+            .interrupt(&self.shared, |unit| unit.begin_change(change))
             .map_err(|refusal| ChangeError::Unit { target: target.clone(), number, refusal })?;
         // However this ends, also when nobody waits for it any more, the unit does not stay in between.
         let mut guard = ChangeGuard { unit: unit.clone(), change, over: false };
@@ -338,13 +338,13 @@ async fn leave(
             // An error means that the unit is gone, and the task with it.
             let _ = left.await;
         }
-        match unit.interrupt(|unit| Ok(unit.continue_withdrawal(&ids))) {
+        match unit.interrupt(&shared, |unit| Ok(unit.continue_withdrawal(&ids))) {
             Ok(next) => interrupted = next,
             Err(_) => break,
         }
     }
     // Where nothing had to be waited for, the nexuses are on it still.
-    if let Ok(last) = unit.interrupt(|unit| Ok(unit.continue_withdrawal(&ids))) {
+    if let Ok(last) = unit.interrupt(&shared, |unit| Ok(unit.continue_withdrawal(&ids))) {
         answer_all(&shared, &last.refused, &LogicalUnit::not_here());
         resume_all(&shared, last.resumed);
     }

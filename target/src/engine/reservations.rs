@@ -92,9 +92,13 @@ pub(super) fn start_fence(
             // What goes wrong with the trail does not change the outcome.
             let _ = written.await;
         }
-        for (resumed, waits) in unit.steps(|unit| unit.fence_drained(task, outcome)) {
-            resume(&shared, &unit, resumed, waits);
-        }
+        unit.steps(
+            &Arc::downgrade(&shared),
+            |unit| unit.fence_drained(task, outcome),
+            |(resumed, waits)| {
+                resume(&shared, &unit, resumed, waits);
+            },
+        );
     });
 }
 
@@ -105,9 +109,13 @@ pub(super) fn record(shared: &Arc<Shared>, unit: &Arc<Unit>, task: TaskId, chang
     let (shared, unit) = (shared.clone(), unit.clone());
     shared.clone().tasks.spawn(async move {
         let outcome = keep(&unit, persist, event).await;
-        for (resumed, waits) in unit.steps(|unit| unit.recorded(task, outcome)) {
-            resume(&shared, &unit, resumed, waits);
-        }
+        unit.steps(
+            &Arc::downgrade(&shared),
+            |unit| unit.recorded(task, outcome),
+            |(resumed, waits)| {
+                resume(&shared, &unit, resumed, waits);
+            },
+        );
     });
 }
 

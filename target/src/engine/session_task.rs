@@ -20,7 +20,10 @@ use super::server::Shared;
 use super::task_management;
 use super::unit::{Draining, Ended, FenceWaits, LunView, Unit};
 use super::view::View;
-use crate::device::{self, Command, Completion, MediaOp, MediaReply, NexusId, Step, TaskId, absent};
+use crate::device::{
+    self, Command, Completion, CopyTotals, LogicalUnit, MediaFailure, MediaOp, MediaReply, NexusId, Resumed,
+    Step, TaskId, absent,
+};
 use crate::session::{
     Event, LogoutEnds, LostTask, NewConnection, ScsiRequest, Session, TaskHandle, TaskResult,
 };
@@ -192,7 +195,7 @@ impl SessionHandle {
         let mut ended = Ended::default();
         for LostTask { task, lun } in lost {
             for unit in self.view.now().resolve_task(lun) {
-                ended.merge(unit.abort(|unit| unit.abort_task(self.nexus, TaskId(task.0))));
+                ended.merge(unit.abort(&self.shared, |unit| unit.abort_task(self.nexus, TaskId(task.0))));
             }
         }
         task_management::drop_gone(shared, ended)
@@ -259,8 +262,12 @@ impl SessionHandle {
         let Some(unit) = seen.resolve(request.lun) else {
             return self.complete(task, absent::answer(request.lun, &request.cdb, &seen.inventory));
         };
-        let (step, waits) = unit.step(task, |unit| unit.begin(self.command(request, &seen.inventory)));
-        self.take_step(unit, task, step, waits);
+        unit.step(
+            &self.shared,
+            task,
+            |unit| unit.begin(self.command(request, &seen.inventory)),
+            |step, waits| self.take_step(unit, task, step, waits),
+        );
     }
 
     /// REPORT LUNS tells the whole inventory, so the nexus need not be told on any unit any more that it changed. A change that comes
@@ -274,9 +281,13 @@ impl SessionHandle {
             return self.complete(task, answer);
         };
         let unit = unit.clone();
-        let (step, waits) = unit.step(task, |unit| unit.begin(self.command(request, &seen.inventory)));
+        let mut taken = None;
+        let begin = |unit: &mut LogicalUnit| unit.begin(self.command(request, &seen.inventory));
+        unit.step(&self.shared, task, begin, |step, waits| taken = Some((step, waits)));
         drop(seen);
-        self.take_step(&unit, task, step, waits);
+        if let Some((step, waits)) = taken {
+            self.take_step(&unit, task, step, waits);
+        }
     }
 
     fn command<'a>(&self, request: &'a ScsiRequest, luns: &'a [Lun]) -> Command<'a> {
@@ -297,8 +308,12 @@ impl SessionHandle {
         let seen = self.view.now();
         let Some(unit) = seen.resolve(lun) else { return };
         let task = TaskId(handle.0);
-        let (step, waits) = unit.step(task, |unit| unit.data_out(task, data));
-        self.take_step(unit, task, step, waits);
+        unit.step(
+            &self.shared,
+            task,
+            |unit| unit.data_out(task, data),
+            |step, waits| self.take_step(unit, task, step, waits),
+        );
     }
 
     /// The initiator broke a task. It may be changing the medium already: then it is answered when that is over.
@@ -306,7 +321,7 @@ impl SessionHandle {
         let task = TaskId(handle.0);
         let (seen, mut ended) = (self.view.now(), Ended::default());
         for unit in seen.resolve_task(lun) {
-            ended.merge(unit.abort(|unit| unit.abort_task(self.nexus, task)));
+            ended.merge(unit.abort(&self.shared, |unit| unit.abort_task(self.nexus, task)));
         }
         // It is answered here.
         ended.gone.clear();
@@ -339,7 +354,7 @@ impl SessionHandle {
                     reservations::record(&shared, unit, task, *change);
                 }
             }
-            Step::Erase(erase) => erase::start(self, unit, *erase),
+            Step::Erase(erase) => erase::start(&self.shared, self.nexus, unit, *erase),
             Step::Copy(copy) => copy::start(self, unit, task, *copy),
             Step::Waiting => {}
             Step::Done(completion) => self.complete(task, completion),
@@ -402,9 +417,15 @@ impl SessionHandle {
             tracing::error!(%error, initiator = %self.initiator, "an operation on the medium failed");
             error.failure()
         });
-        let (step, waits) = unit.step(task, |unit| unit.media_done(task, result));
-        unit.left_medium(task);
-        self.take_step(unit, task, step, waits);
+        unit.step(
+            &self.shared,
+            task,
+            |unit| unit.media_done(task, result),
+            |step, waits| {
+                unit.left_medium(task);
+                self.take_step(unit, task, step, waits);
+            },
+        );
     }
 
     /// Buffer units that an operation needs; never more than the session has, so that it can always run alone.
@@ -471,9 +492,41 @@ impl SessionHandle {
     fn detach(&self, shared: &Arc<Shared>) -> Draining {
         let mut ended = Ended::default();
         for unit in self.view.end() {
-            ended.merge(unit.abort(|unit| unit.detach(self.nexus)));
+            ended.merge(unit.abort(&self.shared, |unit| unit.detach(self.nexus)));
         }
         task_management::drop_gone(shared, ended)
+    }
+}
+
+/// Tasks whose turn has come go on, each in its own session. Not within the caller: with a long line of tasks each of which ends at
+/// once, one would be within the other.
+pub(super) fn go_on(shared: &Weak<Shared>, unit: &Arc<Unit>, resumed: Vec<(Resumed, FenceWaits)>) {
+    let (weak, unit) = (shared.clone(), unit.clone());
+    let work = async move {
+        for (Resumed { nexus, task, step }, waits) in resumed {
+            let session = weak.upgrade().and_then(|shared| shared.sessions.of_nexus(nexus));
+            match (session, step) {
+                (Some(session), step) => session.take_step(&unit, task, step, waits),
+                (None, Step::Erase(erase)) => erase::start(&weak, nexus, &unit, *erase),
+                (None, Step::Media(_)) => {
+                    // It was aborted when its session ended, and that it never ran is the end of it.
+                    let over = |unit: &mut LogicalUnit| unit.media_done(task, Err(MediaFailure::Read));
+                    unit.step(&weak, task, over, |_, _| unit.left_medium(task));
+                }
+                (None, Step::Copy(_)) => {
+                    let over = |unit: &mut LogicalUnit| {
+                        unit.copy_done(task, CopyTotals::default(), Err(Completion::good()))
+                    };
+                    unit.step(&weak, task, over, |_, _| unit.left_medium(task));
+                }
+                (None, _) => unit.left_medium(task),
+            }
+        }
+    };
+    match shared.upgrade() {
+        // Shutdown waits for what the tracker knows.
+        Some(shared) => drop(shared.tasks.spawn(work)),
+        None => drop(tokio::spawn(work)),
     }
 }
 

@@ -74,7 +74,7 @@ fn abort(
         ManagementScope::Task { task, lun } => {
             let task = TaskId(task.0);
             for unit in seen.resolve_task(lun) {
-                ended.merge(unit.abort(|unit| unit.abort_task(nexus, task)));
+                ended.merge(unit.abort(&session.shared, |unit| unit.abort_task(nexus, task)));
             }
             if ended.draining.is_empty() {
                 // The device is done with it, but its answer may not have left.
@@ -83,16 +83,18 @@ fn abort(
         }
         ManagementScope::LogicalUnit(lun) => {
             let unit = seen.resolve(lun)?;
-            ended = unit.abort(|unit| match function {
+            ended = unit.abort(&session.shared, |unit| match function {
                 Function::AbortTaskSet => unit.abort_task_set(nexus),
                 Function::ClearTaskSet => unit.clear_task_set(nexus),
-                _ => unit.reset(Reset::LogicalUnit),
+                _ => unit.reset(Reset::LogicalUnit, nexus),
             });
         }
         ManagementScope::Target => {
             let cold = function == Function::TargetColdReset;
             let reset = if cold { Reset::TargetCold } else { Reset::TargetWarm };
-            seen.units.values().for_each(|unit| ended.merge(unit.abort(|unit| unit.reset(reset))));
+            for unit in seen.units.values() {
+                ended.merge(unit.abort(&session.shared, |unit| unit.reset(reset, nexus)));
+            }
         }
     }
     Some(ended)

@@ -1,7 +1,7 @@
 //! A logical unit with its medium: the device's state machine behind a lock, and the disk that its operations run on.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
@@ -10,6 +10,8 @@ use super::config::UnitConfig;
 use super::latch::Drains;
 use super::range_lock::RangeLock;
 use super::reservations::RecordKeeper;
+use super::server::Shared;
+use super::session_task;
 use crate::device::{
     Aborted, AbortedTask, ChangeRefusal, Completion, Interrupted, LogicalUnit, Resumed, Step, TaskId,
 };
@@ -99,64 +101,97 @@ impl Unit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs an abort and notes, under the same lock, which tasks must be waited for.
-    pub(super) fn abort(self: &Arc<Self>, abort: impl FnOnce(&mut LogicalUnit) -> Aborted) -> Ended {
+    /// Does something that a task can end with, then `then` with what came of it. Only after that, so that answers leave in the order of
+    /// the tasks, those go on whose turn has come.
+    pub(super) fn with<T, R>(
+        self: &Arc<Self>,
+        shared: &Weak<Shared>,
+        change: impl FnOnce(&mut LogicalUnit) -> T,
+        then: impl FnOnce(T) -> R,
+    ) -> R {
         let mut unit = self.lock();
-        let aborted = abort(&mut unit);
-        let draining =
-            aborted.draining.into_iter().map(|task| (task, self.drains.wait_for(task.task))).collect();
-        // Nothing has to wait for a read: what it brings is dropped when it comes.
-        let gone = aborted.gone.into_iter().chain(aborted.reading).collect();
-        Ended { gone, draining, resumed: self.resumed(&mut unit) }
+        let done = change(&mut unit);
+        // One that comes later does not wait for what has ended here.
+        let has_dormant = unit.has_dormant();
+        drop(unit);
+        let result = then(done);
+        if has_dormant {
+            let resumed = self.with_waits(self.lock().resume());
+            session_task::go_on(shared, self, resumed);
+        }
+        result
     }
 
-    /// What goes on because other commands ended.
-    fn resumed(self: &Arc<Self>, unit: &mut LogicalUnit) -> Vec<(Arc<Self>, Resumed, FenceWaits)> {
-        let resumed = unit.after_abort().into_iter().map(|resumed| {
-            let waits = self.waits_of(resumed.task, &resumed.step);
-            (self.clone(), resumed, waits)
-        });
-        resumed.collect()
+    /// Runs an abort and notes, under the same lock, which tasks must be waited for.
+    pub(super) fn abort(
+        self: &Arc<Self>,
+        shared: &Weak<Shared>,
+        abort: impl FnOnce(&mut LogicalUnit) -> Aborted,
+    ) -> Ended {
+        let noted = |unit: &mut LogicalUnit| {
+            let mut aborted = abort(unit);
+            let draining = std::mem::take(&mut aborted.draining).into_iter();
+            let draining = draining.map(|task| (task, self.drains.wait_for(task.task))).collect();
+            let resumed = self.with_waits(unit.after_abort());
+            (aborted, draining, resumed)
+        };
+        let (aborted, draining, resumed) = self.with(shared, noted, |noted| noted);
+        // Nothing has to wait for a read: what it brings is dropped when it comes.
+        let gone = aborted.gone.into_iter().chain(aborted.reading).collect();
+        let resumed = resumed.into_iter().map(|(resumed, waits)| (self.clone(), resumed, waits)).collect();
+        Ended { gone, draining, resumed }
     }
 
     /// Runs what interrupts commands, and notes under the same lock when those that finish have left the medium.
     pub(super) fn interrupt(
         self: &Arc<Self>,
+        shared: &Arc<Shared>,
         interrupt: impl FnOnce(&mut LogicalUnit) -> Result<Interrupted, ChangeRefusal>,
     ) -> Result<Finishing, ChangeRefusal> {
-        let mut unit = self.lock();
-        let Interrupted { refused, finishing } = interrupt(&mut unit)?;
-        let finishing = finishing.into_iter().map(|task| self.drains.wait_for(task)).collect();
-        let resumed = self.resumed(&mut unit);
-        Ok(Finishing { refused, finishing, resumed, answer: unit.interrupted() })
+        let noted = |unit: &mut LogicalUnit| {
+            let Interrupted { refused, finishing } = interrupt(unit)?;
+            let finishing = finishing.into_iter().map(|task| self.drains.wait_for(task)).collect();
+            let resumed = self.with_waits(unit.after_abort()).into_iter();
+            let resumed = resumed.map(|(resumed, waits)| (self.clone(), resumed, waits)).collect();
+            Ok(Finishing { refused, finishing, resumed, answer: unit.interrupted() })
+        };
+        self.with(&Arc::downgrade(shared), noted, |noted| noted)
     }
 
     /// Takes a step of the state machine. What a fence must wait for is noted under the same lock, so that no task can leave
     /// the medium unseen in between.
     pub(super) fn step(
-        &self,
+        self: &Arc<Self>,
+        shared: &Weak<Shared>,
         task: TaskId,
         step: impl FnOnce(&mut LogicalUnit) -> Step,
-    ) -> (Step, FenceWaits) {
-        let mut unit = self.lock();
-        let step = step(&mut unit);
-        let waits = self.waits_of(task, &step);
-        (step, waits)
+        then: impl FnOnce(Step, FenceWaits),
+    ) {
+        let noted = |unit: &mut LogicalUnit| {
+            let step = step(unit);
+            let waits = self.waits_of(task, &step);
+            (step, waits)
+        };
+        self.with(shared, noted, |(step, waits)| then(step, waits));
     }
 
     /// As [`Unit::step`], for what gives several.
     pub(super) fn steps(
-        &self,
+        self: &Arc<Self>,
+        shared: &Weak<Shared>,
         steps: impl FnOnce(&mut LogicalUnit) -> Vec<Resumed>,
-    ) -> Vec<(Resumed, FenceWaits)> {
-        let mut unit = self.lock();
-        let steps = steps(&mut unit).into_iter();
-        steps
-            .map(|resumed| {
-                let waits = self.waits_of(resumed.task, &resumed.step);
-                (resumed, waits)
-            })
-            .collect()
+        then: impl FnMut((Resumed, FenceWaits)),
+    ) {
+        let noted = |unit: &mut LogicalUnit| self.with_waits(steps(unit));
+        self.with(shared, noted, |steps| steps.into_iter().for_each(then));
+    }
+
+    fn with_waits(&self, steps: Vec<Resumed>) -> Vec<(Resumed, FenceWaits)> {
+        let noted = |resumed: Resumed| {
+            let waits = self.waits_of(resumed.task, &resumed.step);
+            (resumed, waits)
+        };
+        steps.into_iter().map(noted).collect()
     }
 
     fn waits_of(&self, task: TaskId, step: &Step) -> FenceWaits {

@@ -38,11 +38,11 @@ pub(super) const PAGES: &[(u8, Body)] = &[
     (vpd::LOGICAL_BLOCK_PROVISIONING, |context| provisioning(context.config.medium.thin).encode().to_vec()),
 ];
 
-/// Only SIMPLE tasks have an order of their own to be told of: none.
+/// The task attributes of [`task_order`](super::super::task_order).
 const EXTENDED_INQUIRY: ExtendedInquiry = ExtendedInquiry {
     simple: true,
-    ordered: false,
-    head_of_queue: false,
+    ordered: true,
+    head_of_queue: true,
     volatile_cache: true,
     max_sense_len: 252,
 };

@@ -275,6 +275,11 @@ impl LogicalUnit {
     }
 
     fn end_copy(&mut self, task: TaskId, result: Result<(), Completion>, token: Option<RodToken>) -> Step {
+        let step = self.copy_ended(task, result, token);
+        self.settled(task, step)
+    }
+
+    fn copy_ended(&mut self, task: TaskId, result: Result<(), Completion>, token: Option<RodToken>) -> Step {
         let aborted = self.tasks.take_medium(task).is_none_or(|(.., aborted)| aborted);
         let completion = match result {
             Ok(()) => Completion::good(),

@@ -447,7 +447,7 @@ impl LogicalUnit {
         let ids: HashSet<NexusId> = preempted.map(|(id, _)| *id).collect();
         self.end_copies_of(|id| ids.contains(&id));
         let status = self.status_for_others(by);
-        self.tasks.abort(|task, owner| task != except && ids.contains(&owner), status)
+        self.abort(|task, owner| task != except && ids.contains(&owner), status)
     }
 }
 

@@ -87,7 +87,7 @@ fn resets_are_told_to_everyone() {
     ] {
         let mut bench = Bench::new();
         bench.attach(2);
-        bench.unit.reset(kind);
+        bench.unit.reset(kind, NexusId(1));
         assert_eq!((bench.take_attentions(1), bench.take_attentions(2)), (vec![asc], vec![asc]));
     }
 }

@@ -86,7 +86,7 @@ fn no_task_management_function_ends_it() {
     let (task, erase) = begin(&mut bench, &BLOCK_ERASE);
     let aborted = bench.unit.abort_task(NexusId(1), task);
     assert_eq!((aborted.gone.len(), aborted.draining.len()), (1, 0), "the task ends, nobody waits");
-    bench.unit.reset(Reset::TargetCold);
+    bench.unit.reset(Reset::TargetCold, NexusId(1));
     bench.take_attentions(1);
     assert!(!erase.progress.is_stopped());
     assert_eq!(sense(bench.run(&[0; 6])).asc, Asc::SANITIZE_IN_PROGRESS);

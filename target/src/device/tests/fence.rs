@@ -469,7 +469,7 @@ fn a_reset_while_reserve_waits_leaves_nobody_reserved() {
     unit.write(2);
     let (task, step) = unit.bench.begin_as(1, &[0x16, 0, 0, 0, 0, 0], 0);
     assert!(matches!(step, Step::Fence(_)));
-    let aborted = unit.bench.unit.reset(Reset::LogicalUnit);
+    let aborted = unit.bench.unit.reset(Reset::LogicalUnit, NexusId(1));
     assert!(aborted.gone.iter().any(|aborted| aborted.task == task), "it is given up");
     let resumed = unit.bench.unit.after_abort();
     assert!(matches!(&resumed[..], [Resumed { step: Step::Aborted, .. }]), "{resumed:?}");

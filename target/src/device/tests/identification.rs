@@ -66,7 +66,7 @@ fn the_timestamp_is_the_hosts_until_it_is_set_and_again_after_a_hard_reset() {
         let refused = sense(bench.run(&[0xa4, 0x0f, 0, 0, 0, 0, 0, 0, 0, len, 0, 0]));
         assert_eq!(refused, illegal(Asc::PARAMETER_LIST_LENGTH_ERROR));
     }
-    bench.unit.reset(Reset::TargetWarm);
+    bench.unit.reset(Reset::TargetWarm, NexusId(1));
     bench.take_attentions(1);
     assert_eq!(good(bench.run(&REPORT_TIMESTAMP)), host);
 }

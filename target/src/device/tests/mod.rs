@@ -21,6 +21,7 @@ mod refusals;
 mod removable;
 mod report;
 mod reservations;
+mod task_attributes;
 mod task_management;
 mod third_party_copy;
 mod unmap;

@@ -64,7 +64,7 @@ fn only_what_was_saved_survives_a_reset_and_a_restart() {
     good(select(&mut bench, false, &unsaved));
     assert_eq!(page(&mut bench, 3, 0x0a), saved, "saved values");
     assert_ne!(page(&mut bench, 0, 0x0a), saved, "current values");
-    bench.unit.reset(Reset::LogicalUnit);
+    bench.unit.reset(Reset::LogicalUnit, NexusId(1));
     bench.take_attentions(1);
     assert_eq!(page(&mut bench, 0, 0x0a), saved);
     let mut restarted = Bench::with(|config| config.saved = Some(kept));

@@ -52,7 +52,7 @@ fn a_reset_allows_removal_again() {
     for kind in [Reset::LogicalUnit, Reset::TargetWarm, Reset::TargetCold] {
         let mut bench = removable();
         good(bench.run(&PREVENT));
-        bench.unit.reset(kind);
+        bench.unit.reset(kind, NexusId(1));
         bench.take_attentions(1);
         good(bench.run(&EJECT));
     }

@@ -62,7 +62,7 @@ fn abort_task_set_aborts_every_phase_of_its_own_nexus() {
 fn a_logical_unit_reset_aborts_every_phase_of_every_nexus() {
     for owner in [1, 2] {
         let (mut bench, tasks) = busy(owner);
-        let aborted = bench.unit.reset(Reset::LogicalUnit);
+        let aborted = bench.unit.reset(Reset::LogicalUnit, NexusId(1));
         assert_all_aborted(bench, tasks, owner, &aborted);
     }
 }
@@ -99,6 +99,19 @@ fn with_tas_cleared_tasks_of_others_end_with_task_aborted_instead_of_a_unit_atte
     assert_eq!(aborted.draining, [AbortedTask { status, ..entry(other, 2) }]);
     assert_eq!(bench.take_attentions(2), []);
     assert_eq!(good(bench.run(&[0x1a, 8, 0x0a, 0, 0xff, 0]))[4 + 5], 0x40, "the control page says TAS");
+}
+
+#[test]
+fn with_tas_a_reset_ends_tasks_of_others_with_task_aborted_unless_it_ends_their_sessions() {
+    for (kind, told) in [(Reset::LogicalUnit, true), (Reset::TargetWarm, true), (Reset::TargetCold, false)] {
+        let mut bench = Bench::with(|config| config.task_aborted_status = true);
+        bench.attach(2);
+        let (own, other) = (waiting(&mut bench, 1), writing(&mut bench, 2));
+        let aborted = bench.unit.reset(kind, NexusId(1));
+        let status = told.then_some(Status::TaskAborted);
+        assert_eq!(aborted.gone, [entry(own, 1)]);
+        assert_eq!(aborted.draining, [AbortedTask { status, ..entry(other, 2) }]);
+    }
 }
 
 #[test]

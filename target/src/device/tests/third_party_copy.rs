@@ -329,8 +329,8 @@ fn every_way_to_abort_ends_the_copy_and_shuts_its_legs_out() {
         ("ABORT TASK", |unit, task| unit.abort_task(NexusId(1), task), false),
         ("ABORT TASK SET", |unit, _| unit.abort_task_set(NexusId(1)), true),
         ("CLEAR TASK SET", |unit, _| unit.clear_task_set(NexusId(2)), true),
-        ("LOGICAL UNIT RESET", |unit, _| unit.reset(Reset::LogicalUnit), true),
-        ("TARGET COLD RESET", |unit, _| unit.reset(Reset::TargetCold), true),
+        ("LOGICAL UNIT RESET", |unit, _| unit.reset(Reset::LogicalUnit, NexusId(1)), true),
+        ("TARGET COLD RESET", |unit, _| unit.reset(Reset::TargetCold, NexusId(1)), true),
         ("I_T nexus loss", |unit, _| unit.detach(NexusId(1)), true),
     ];
     for (name, abort, shuts_out) in all {

@@ -78,7 +78,7 @@ impl World {
                     "cold" => Reset::TargetCold,
                     _ => panic!("reset {kind}"),
                 };
-                self.bench.unit.reset(kind);
+                self.bench.unit.reset(kind, NexusId(1));
                 self.attentions();
             }
             [who, ref rest @ ..] => return self.command(who, rest),
