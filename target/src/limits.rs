@@ -201,6 +201,9 @@ pub const COPY_CHUNK: u32 = 1 << 20;
 /// Third-party copies of the whole server at a time; the next one ends with BUSY. Each holds [`COPY_CHUNK`] of memory.
 pub const COPIES_MAX: u16 = 64;
 
+/// Third-party copies of one session at a time; the next one ends with BUSY. Nobody may keep all of [`COPIES_MAX`] from the others.
+pub const COPIES_PER_SESSION_MAX: u16 = 16;
+
 /// Copies of one logical unit whose list identifiers are remembered; beyond that the oldest that has ended is forgotten.
 pub const COPY_RECORDS_MAX: usize = 1024;
 

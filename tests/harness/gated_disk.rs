@@ -1,4 +1,4 @@
-//! A disk whose writes wait at a gate: what a slow or dying medium looks like, under a test's control.
+//! A disk whose writes, and reads if a test wants it, wait at a gate: what a slow or dying medium looks like, under a test's control.
 
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,8 @@ struct Counts {
     open: bool,
     waiting: usize,
     passed: usize,
+    reads_held: bool,
+    readers: usize,
 }
 
 /// Lets everything through but writes, which wait until the gate is opened.
@@ -42,6 +44,27 @@ impl GatedDisk {
     /// Stops writes again.
     pub fn close_gate(&self) {
         self.counts.lock().unwrap().open = false;
+    }
+
+    /// Stops reads.
+    pub fn hold_reads(&self) {
+        self.counts.lock().unwrap().reads_held = true;
+    }
+
+    /// Lets reads through again.
+    pub fn release_reads(&self) {
+        self.counts.lock().unwrap().reads_held = false;
+        self.changed.notify_all();
+    }
+
+    /// Returns when a read waits.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn await_read(&self) {
+        let counts = self.counts.lock().unwrap();
+        let come = self.changed.wait_timeout_while(counts, PATIENCE, |counts| counts.readers == 0).unwrap();
+        assert!(!come.1.timed_out(), "waiting for a read: {:?}", *come.0);
     }
 
     /// Makes every read and write fail.
@@ -94,6 +117,12 @@ impl Disk for GatedDisk {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), DiskError> {
+        let mut counts = self.counts.lock().unwrap();
+        counts.readers += 1;
+        self.changed.notify_all();
+        counts = self.changed.wait_while(counts, |counts| counts.reads_held).unwrap();
+        counts.readers -= 1;
+        drop(counts);
         self.check()?;
         self.inner.read_at(buf, offset)
     }

@@ -248,6 +248,13 @@ impl TaskSet {
         matches!(task.phase, Phase::Medium { aborted: false, .. }).then_some((task.nexus, task.rule))
     }
 
+    /// Whether a task that is on the medium can change one now.
+    pub(super) fn set_changing(&mut self, task: TaskId, changes: bool) {
+        if let Some(Task { phase: Phase::Medium { changes_medium, .. }, .. }) = self.tasks.get_mut(&task) {
+            *changes_medium = changes;
+        }
+    }
+
     /// The bytes that tasks are changing, aborted ones too.
     pub(super) fn touched(&self) -> impl Iterator<Item = Range<u64>> {
         self.tasks.values().filter_map(|task| match &task.phase {

@@ -44,7 +44,8 @@ pub(super) fn start(session: &Arc<SessionHandle>, unit: &Arc<Unit>, task: TaskId
             }
         };
     }
-    let Ok(permit) = shared.copies.clone().try_acquire_owned() else {
+    let own = manager.session.copies.clone().try_acquire_owned();
+    let (Ok(own), Ok(permit)) = (own, shared.copies.clone().try_acquire_owned()) else {
         return manager.end(Err(Completion::without_data(Status::Busy)));
     };
     shared.tasks.spawn(async move {
@@ -53,7 +54,7 @@ pub(super) fn start(session: &Arc<SessionHandle>, unit: &Arc<Unit>, task: TaskId
             Copy::UseToken(list) => manager.use_token(&list).await,
             Copy::MakeToken(_) => Ok(()),
         };
-        drop(permit);
+        drop((own, permit));
         manager.end(result);
     });
 }
@@ -234,9 +235,22 @@ impl Manager {
         }
     }
 
-    fn check(&self) -> Result<(), Stop> {
-        let goes_on = self.unit.lock().copy_goes_on(self.task, self.totals);
+    /// Before each chunk.
+    fn may_read(&self) -> Result<(), Stop> {
+        let goes_on = self.unit.lock().copy_reads(self.task, self.totals);
         if goes_on { Ok(()) } else { Err(Stop::Ended) }
+    }
+
+    /// Writes, if the command still may.
+    async fn write(&mut self, to: &Operand, leg: Leg) -> Result<(), Stop> {
+        let goes_on = self.unit.lock().copy_writes(self.task);
+        if !goes_on {
+            return Err(Stop::Ended);
+        }
+        let len = leg.extent().1;
+        self.leg(to, leg).await.map_err(Stop::Destination)?;
+        self.totals.bytes += len;
+        Ok(())
     }
 
     async fn copy(
@@ -251,7 +265,7 @@ impl Manager {
         let overlaps = Arc::ptr_eq(&from.unit, &to.unit) && (source + 1..source + len).contains(&destination);
         let mut done = 0;
         while done < len {
-            self.check()?;
+            self.may_read()?;
             let left = len - done;
             let (at, found) = if overlaps {
                 let chunk = left.min(COPY_CHUNK.into());
@@ -271,9 +285,8 @@ impl Manager {
                     (Leg::Write { offset: destination + at, data }, len)
                 }
             };
-            self.leg(to, leg).await.map_err(Stop::Destination)?;
+            self.write(to, leg).await?;
             done += moved;
-            self.totals.bytes += moved;
         }
         Ok(())
     }
@@ -281,12 +294,10 @@ impl Manager {
     async fn zero(&mut self, to: &Operand, offset: u64, len: u64) -> Result<(), Stop> {
         let mut done = 0;
         while done < len {
-            self.check()?;
+            self.may_read()?;
             let part = (len - done).min(WRITE_SAME_LEN_MAX.into());
-            let leg = Leg::Zero { offset: offset + done, len: part };
-            self.leg(to, leg).await.map_err(Stop::Destination)?;
+            self.write(to, Leg::Zero { offset: offset + done, len: part }).await?;
             done += part;
-            self.totals.bytes += part;
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ use crate::device::{
     self, Command, Completion, CopyTotals, LogicalUnit, MediaFailure, MediaOp, MediaReply, NexusId, Resumed,
     Step, TaskId, absent,
 };
+use crate::limits::COPIES_PER_SESSION_MAX;
 use crate::session::{
     Event, LogoutEnds, LostTask, NewConnection, ScsiRequest, Session, TaskHandle, TaskResult,
 };
@@ -52,6 +53,8 @@ pub(super) struct SessionHandle {
     /// Turns true when nothing of the session is left: its tasks are over, its nexus is gone from every unit.
     pub(super) closed: watch::Sender<bool>,
     buffers: Arc<Semaphore>,
+    /// One for each third-party copy that it may run at a time.
+    pub(super) copies: Arc<Semaphore>,
     buffer_units: u32,
     pub(super) shared: Weak<Shared>,
 }
@@ -96,6 +99,7 @@ impl SessionHandle {
             cancel: new.cancel,
             closed: watch::Sender::new(false),
             buffers: Arc::new(Semaphore::new(buffer_units as usize)),
+            copies: Arc::new(Semaphore::new(COPIES_PER_SESSION_MAX.into())),
             buffer_units,
             shared: new.shared,
         }

@@ -8,7 +8,7 @@ use lunkeep_common::scsi::third_party_copy::{
 };
 use lunkeep_common::scsi::{Sense, SenseKey};
 use lunkeep_target::image::BlockStatus;
-use lunkeep_target::limits::COPIES_MAX;
+use lunkeep_target::limits::{COPIES_MAX, COPIES_PER_SESSION_MAX};
 use lunkeep_tests::random::{Random, seed};
 use lunkeep_tests::wire::Answer;
 
@@ -421,16 +421,23 @@ fn a_medium_that_fails_is_told_with_the_segment_and_kept_for_failure_details() {
 fn more_copies_than_there_may_be_are_told_to_come_later() {
     let bench = Bench::new();
     bench.disks[0].open();
-    let mut peer = bench.login(1);
-    write(&mut peer, 0, 0, &[7; BLOCK]);
-    for lba in 0..u64::from(COPIES_MAX) {
-        begin_copy(&mut peer, 0, &[((0, 0), (1, lba), 1)]);
+    let sessions = COPIES_MAX / COPIES_PER_SESSION_MAX;
+    let mut peers: Vec<_> = (1..=sessions).map(|isid| bench.login(isid)).collect();
+    let mut late = bench.login(99);
+    write(&mut late, 0, 0, &[7; BLOCK]);
+    let further = ((0, 0), (1, 9000), 1);
+    for (number, peer) in (0..sessions).zip(&mut peers) {
+        for lba in 0..COPIES_PER_SESSION_MAX {
+            begin_copy(peer, 0, &[((0, 0), (1, u64::from(100 * number + lba)), 1)]);
+        }
+        bench.disks[1].await_writes(usize::from((number + 1) * COPIES_PER_SESSION_MAX));
+        assert_eq!(told(&copy(peer, 0, &[further])), (8, None), "BUSY: the session has its share");
     }
-    bench.disks[1].await_writes(COPIES_MAX.into());
-    assert_eq!(told(&copy(&mut peer, 0, &[((0, 0), (1, 9000), 1)])), (8, None), "BUSY");
+    assert_eq!(told(&copy(&mut late, 0, &[further])), (8, None), "BUSY: there are no more");
     bench.disks[1].open();
-    for _ in 0..COPIES_MAX {
-        assert_eq!(response(&mut peer), (GOOD, None));
+    for peer in &mut peers {
+        (0..COPIES_PER_SESSION_MAX).for_each(|_| assert_eq!(response(peer), (GOOD, None)));
+        assert_eq!(told(&copy(peer, 0, &[further])), (GOOD, None));
     }
-    assert_eq!(told(&copy(&mut peer, 0, &[((0, 0), (1, 9000), 1)])), (GOOD, None));
+    assert_eq!(told(&copy(&mut late, 0, &[further])), (GOOD, None));
 }

@@ -133,6 +133,31 @@ fn reserve_of_spc2_waits_for_the_chunk_of_a_copy_and_none_lands_after_it() {
 }
 
 #[test]
+fn no_fence_waits_for_a_source_that_stalls() {
+    for action in [4, 5] {
+        let bench = Bench::new();
+        bench.disks[0].open();
+        let (mut one, mut two) = bench.registered();
+        assert_eq!(persistent_out(&mut one, 0, 1, 1, 1, 0).status, GOOD);
+        fill_source(&mut one);
+        bench.disks[1].hold_reads();
+        let list = copy_list(1, 0, CHUNKS);
+        begin_out(&mut one, &cdb(0, &list), &list);
+        bench.disks[1].await_read();
+        assert_eq!(persistent_out(&mut two, 0, action, 1, 2, 1).status, GOOD, "while the read stalls");
+        bench.disks[1].release_reads();
+        if action == 4 {
+            assert_eq!(response(&mut one).bhs[3], CHECK_CONDITION, "the copy is over");
+        }
+        // Aborted or not: a copy that would still write would do so before this ends.
+        for _ in 0..20 {
+            assert_eq!(copy(&mut two, 1, 1, 1).status, GOOD);
+        }
+        assert_eq!((bench.disks[0].passed(), landed(&bench)), (0, 0));
+    }
+}
+
+#[test]
 fn a_token_is_written_under_the_reservations_of_its_destination() {
     let bench = Bench::new();
     let (mut one, mut two) = bench.registered();

@@ -8,9 +8,10 @@
 //! Between its legs a copy is no task of the unit that it reads or writes. What aborts the tasks of its nexus there must end it all the
 //! same: a [`CopyPass`] notes the last such abort, and a leg with an old pass is [`Step::Aborted`].
 //!
-//! The command's own task stays in the task set of the unit that got it for as long as the copy runs, as if on the medium. So its abort
-//! is answered when the copy has stopped, and a fence of that unit waits for it; before each leg the copy manager asks
-//! [`LogicalUnit::copy_goes_on`].
+//! The command's own task stays in the task set of the unit that got it for as long as the copy runs, as if on the medium. Before each
+//! leg the copy manager asks whether it goes on: [`LogicalUnit::copy_reads`], [`LogicalUnit::copy_writes`]. While it writes, its task is one
+//! that changes a medium, whichever that is: its abort, and a fence of its unit, wait until the copy has stopped. While it reads nothing has
+//! to wait for it, so a source that stalls holds up neither.
 //!
 //! Deliberately not here: which logical units a nexus can see. The engine finds sources and destinations among those of the session.
 
@@ -99,7 +100,9 @@ pub enum Leg {
 }
 
 impl Leg {
-    fn extent(&self) -> (u64, u64) {
+    /// First byte and count of bytes.
+    #[must_use]
+    pub fn extent(&self) -> (u64, u64) {
         match self {
             Self::Read { offset, len, .. } | Self::Zero { offset, len } => (*offset, *len),
             Self::Write { offset, data } => (*offset, data.len() as u64),
@@ -194,16 +197,28 @@ impl LogicalUnit {
             let sense = Sense::illegal_request(Asc::OPERATION_IN_PROGRESS);
             return Step::Done(Completion::check_condition(sense));
         }
-        let changes_medium = !matches!(copy, Copy::MakeToken(_));
-        let phase = Phase::Medium { changes_medium, touches: 0..0, then: Then::Complete, aborted: false };
+        let phase =
+            Phase::Medium { changes_medium: false, touches: 0..0, then: Then::Complete, aborted: false };
         self.tasks.insert(task, nexus, rule, phase);
         Step::Copy(Box::new(copy))
     }
 
-    /// Whether a copy may do its next leg: its command was neither aborted nor shut out meanwhile, and the unit is still there with its
+    /// Whether a copy may read on: its command was neither aborted nor shut out meanwhile, and the unit is still there with its
     /// medium. Notes how far it is.
-    pub fn copy_goes_on(&mut self, task: TaskId, totals: CopyTotals) -> bool {
+    pub fn copy_reads(&mut self, task: TaskId, totals: CopyTotals) -> bool {
         self.copies.progress(task, totals);
+        self.tasks.set_changing(task, false);
+        self.copy_goes_on(task)
+    }
+
+    /// The same of its next write. From here to the next call, or to [`LogicalUnit::copy_done`], who aborts it must wait.
+    pub fn copy_writes(&mut self, task: TaskId) -> bool {
+        let goes_on = self.copy_goes_on(task);
+        self.tasks.set_changing(task, goes_on);
+        goes_on
+    }
+
+    fn copy_goes_on(&self, task: TaskId) -> bool {
         let Some((nexus, rule)) = self.tasks.on_medium(task) else { return false };
         // Nobody waits for all of a copy: neither a fence, nor a change of the medium, nor the removal of the unit.
         let leaving = self.nexuses.get(&nexus).is_none_or(|attached| attached.leaving);

@@ -129,7 +129,7 @@ fn a_failure_is_told_with_its_sense_data_as_often_as_it_is_asked_for() {
     assert!(matches!(step, Step::DataOut(_)));
     assert!(matches!(bench.unit.data_out(task, vec![list.into()]), Step::Copy(_)));
     let status = |bench: &mut Bench| TransferCount::decode(&good(bench.run(&cdb(0x84, 0, 3, 12)))).unwrap();
-    assert!(bench.unit.copy_goes_on(task, CopyTotals { segments: 0, bytes: 4096 }));
+    assert!(bench.unit.copy_reads(task, CopyTotals { segments: 0, bytes: 4096 }));
     for _ in 0..2 {
         let running = TransferCount { status: CopyStatus::InProgress, segments: 0, bytes: 4096 };
         assert_eq!(status(&mut bench), running);
@@ -316,7 +316,7 @@ fn a_leg_is_a_task_of_its_unit_until_the_medium_has_answered() {
         let Step::Done(done) = bench.unit.media_done(TaskId(900), Ok(MediaReply::Done)) else { panic!() };
         assert_eq!(done.status, Status::Good);
     }
-    assert!(bench.unit.copy_goes_on(task, CopyTotals::default()));
+    assert!(bench.unit.copy_writes(task));
     let beyond = Leg::Read { offset: BLOCKS * 512 - 512, len: 1024, granule: 512 };
     assert!(matches!(bench.unit.begin_leg(TaskId(901), &pass, beyond), Step::Done(_)));
     assert_eq!(bench.unit.task_count(), 1);
@@ -334,21 +334,25 @@ fn every_way_to_abort_ends_the_copy_and_shuts_its_legs_out() {
         ("I_T nexus loss", |unit, _| unit.detach(NexusId(1)), true),
     ];
     for (name, abort, shuts_out) in all {
-        let mut bench = Bench::new();
-        bench.attach(2);
-        let (task, pass) = running_copy(&mut bench);
-        let aborted = abort(&mut bench.unit, task);
-        let draining: Vec<_> = aborted.draining.iter().map(|aborted| aborted.task).collect();
-        assert_eq!(draining, [task], "{name} waits for the copy to stop");
-        assert!(!bench.unit.copy_goes_on(task, CopyTotals::default()), "{name}");
-        let step = bench.unit.begin_leg(TaskId(900), &pass, write_leg());
-        assert_eq!(matches!(step, Step::Aborted), shuts_out, "{name}: {step:?}");
-        if !shuts_out {
-            bench.unit.media_done(TaskId(900), Ok(MediaReply::Done));
+        for writes in [false, true] {
+            let mut bench = Bench::new();
+            bench.attach(2);
+            let (task, pass) = running_copy(&mut bench);
+            assert!(!writes || bench.unit.copy_writes(task));
+            let aborted = abort(&mut bench.unit, task);
+            let ids = |list: &[AbortedTask]| list.iter().map(|aborted| aborted.task).collect::<Vec<_>>();
+            let waits = if writes { (vec![task], vec![]) } else { (vec![], vec![task]) };
+            assert_eq!((ids(&aborted.draining), ids(&aborted.reading)), waits, "{name} waits for a write");
+            assert!(!bench.unit.copy_writes(task), "{name}");
+            let step = bench.unit.begin_leg(TaskId(900), &pass, write_leg());
+            assert_eq!(matches!(step, Step::Aborted), shuts_out, "{name}: {step:?}");
+            if !shuts_out {
+                bench.unit.media_done(TaskId(900), Ok(MediaReply::Done));
+            }
+            let ended = bench.unit.copy_done(task, CopyTotals::default(), Ok(()));
+            assert!(matches!(ended, Step::Aborted), "{name}");
+            assert_eq!(bench.unit.task_count(), 0, "{name}");
         }
-        let ended = bench.unit.copy_done(task, CopyTotals::default(), Ok(()));
-        assert!(matches!(ended, Step::Aborted), "{name}");
-        assert_eq!(bench.unit.task_count(), 0, "{name}");
     }
 }
 
@@ -386,22 +390,73 @@ fn a_fence_waits_for_the_leg_that_passed_and_shuts_the_next_one_out() {
 }
 
 #[test]
-fn a_copy_is_shut_out_of_the_unit_that_got_it_like_a_write() {
-    let mut bench = Bench::new();
-    bench.attach(2);
-    let (task, _) = running_copy(&mut bench);
-    let own = std::mem::replace(&mut bench.nexus, NexusId(2));
-    let (reserve, step) = bench.begin(&[0x16, 0, 0, 0, 0, 0], 0);
-    let Step::Fence(fence) = step else { panic!() };
-    assert_eq!(fence.drain, [task]);
-    assert!(
-        !bench.unit.copy_goes_on(task, CopyTotals::default()),
-        "so that the fence need not wait for all of it"
-    );
-    bench.unit.copy_done(task, CopyTotals::default(), Err(copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, 0)));
-    end_fence(&mut bench, reserve);
-    bench.nexus = own;
-    assert_eq!(bench.run(&write_cdb(Form::Ten, 0, 1)).status, Status::ReservationConflict);
+fn a_copy_is_shut_out_of_the_unit_that_got_it_and_waited_for_while_it_writes() {
+    for writes in [false, true] {
+        let mut bench = Bench::new();
+        bench.attach(2);
+        let (task, _) = running_copy(&mut bench);
+        assert!(!writes || bench.unit.copy_writes(task));
+        let own = std::mem::replace(&mut bench.nexus, NexusId(2));
+        let (reserve, step) = bench.begin(&[0x16, 0, 0, 0, 0, 0], 0);
+        match step {
+            Step::Fence(fence) => assert_eq!((&fence.drain[..], writes), (&[task][..], true)),
+            step => assert!(matches!(step, Step::Record(_)) && !writes, "{step:?}"),
+        }
+        assert!(!bench.unit.copy_reads(task, CopyTotals::default()), "so that nothing waits for all of it");
+        assert!(!bench.unit.copy_writes(task));
+        let failed = copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, 0);
+        bench.unit.copy_done(task, CopyTotals::default(), Err(failed));
+        if writes {
+            end_fence(&mut bench, reserve);
+        } else {
+            bench.unit.recorded(reserve, Ok(()));
+        }
+        bench.nexus = own;
+        assert_eq!(bench.run(&write_cdb(Form::Ten, 0, 1)).status, Status::ReservationConflict);
+    }
+}
+
+/// What the operator does to the unit, or to its nexus 1.
+type Change = fn(&mut LogicalUnit);
+
+#[test]
+fn a_copy_ends_when_its_unit_leaves_or_its_medium_is_changed() {
+    let all: [(&str, Change); 3] = [
+        ("withdrawn", |unit| drop(unit.begin_withdrawal(&[NexusId(1)]).unwrap())),
+        ("replaced", |unit| drop(unit.begin_change(MediumChange::Replaced { force: false }).unwrap())),
+        ("ejected", |unit| unit.eject(false).unwrap()),
+    ];
+    for (name, change) in all {
+        let mut bench = Bench::with(|config| config.removable = true);
+        let (task, pass) = running_copy(&mut bench);
+        assert!(bench.unit.copy_writes(task));
+        assert!(matches!(bench.unit.begin_leg(TaskId(900), &pass, write_leg()), Step::Media(_)));
+        change(&mut bench.unit);
+        let goes_on = bench.unit.copy_writes(task);
+        assert_eq!(goes_on, name == "ejected", "the command may be about other units");
+        bench.unit.media_done(TaskId(900), Ok(MediaReply::Done));
+        assert!(matches!(bench.unit.begin_leg(TaskId(901), &pass, write_leg()), Step::Aborted), "{name}");
+        bench.unit.copy_done(task, CopyTotals::default(), Ok(()));
+    }
+}
+
+#[test]
+fn a_token_ends_with_the_content_that_it_stands_for() {
+    let shape = |size: u64| MediumShape { size, ..config().medium };
+    let mut bench = Bench::with(|config| config.removable = true);
+    let (first, second) = (token(&mut bench, 0, 8), {
+        bench.random[39] = 1;
+        token(&mut bench, BLOCKS - 1, 1)
+    });
+    bench.unit.begin_change(MediumChange::Same).unwrap();
+    bench.unit.end_change(MediumChange::Same, Some(shape(BLOCKS * 512 + 4096))).unwrap();
+    assert_eq!((state_of(&mut bench, &first), state_of(&mut bench, &second)), (None, None), "it grew");
+    bench.unit.begin_change(MediumChange::Same).unwrap();
+    bench.unit.end_change(MediumChange::Same, Some(shape(BLOCKS * 512 - 512))).unwrap();
+    let revoked = Some(Asc::TOKEN_REVOKED);
+    assert_eq!((state_of(&mut bench, &first), state_of(&mut bench, &second)), (None, revoked), "it shrank");
+    bench.unit.eject(false).unwrap();
+    assert_eq!(state_of(&mut bench, &first), revoked);
 }
 
 #[test]
