@@ -1,8 +1,9 @@
 //! Runs a [`MediaOp`] against a [`Disk`]. Called on a thread that may block.
 
 use std::io::IoSlice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::range_lock::{Held, Use};
 use super::unit::Unit;
@@ -26,6 +27,8 @@ pub(super) enum MediaError {
     Store(#[from] StoreError),
     #[error("the server ends")]
     Stopped,
+    #[error("a defect of this program, told above, ended it")]
+    Panicked,
 }
 
 impl MediaError {
@@ -33,7 +36,9 @@ impl MediaError {
     pub(super) const fn failure(&self) -> MediaFailure {
         match self {
             Self::Disk(DiskError::Read(_)) => MediaFailure::Read,
-            Self::Disk(DiskError::Write(_) | DiskError::Poisoned) | Self::Stopped => MediaFailure::Write,
+            Self::Disk(DiskError::Write(_) | DiskError::Poisoned) | Self::Stopped | Self::Panicked => {
+                MediaFailure::Write
+            }
             Self::Disk(DiskError::NoSpace) => MediaFailure::NoSpace,
             Self::Disk(DiskError::ReadOnly) => MediaFailure::ReadOnly,
             Self::Disk(DiskError::Corrupt(_)) => MediaFailure::Damaged,
@@ -47,11 +52,16 @@ impl MediaError {
 /// # Errors
 /// What the disk, or the store of parameters, reports.
 pub(super) fn run(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
+    // A command that is never answered would hold up its nexus, every fence and the end of the server.
+    catch_unwind(AssertUnwindSafe(|| attempt(unit, op))).unwrap_or(Err(MediaError::Panicked))
+}
+
+fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
     let disk = &*unit.disk;
     let hold = |offset: u64, len: u64, mode: Use| unit.ranges.hold(offset..offset + len, mode);
     let reply = match op {
-        MediaOp::Read { offset, len } => read(disk, offset, len)?,
-        MediaOp::ReadForCopy { offset, len, granule } => read_for_copy(disk, offset, len, granule.into())?,
+        MediaOp::Read { offset, len } => read(unit, offset, len)?,
+        MediaOp::ReadForCopy { offset, len, granule } => read_for_copy(unit, offset, len, granule.into())?,
         MediaOp::Write { offset, data, force_unit_access } => {
             let held = hold(offset, total(&data), Use::Shared);
             write(disk, offset, &data)?;
@@ -121,19 +131,20 @@ fn stable(disk: &dyn Disk, held: Held<'_>, force_unit_access: bool) -> Result<Me
 }
 
 /// A read that the page cache can answer at once; `None` when it would block.
-pub(super) fn read_cached(disk: &dyn Disk, offset: u64, len: u32) -> Option<Bytes> {
-    let mut data = BytesMut::zeroed(len as usize);
+pub(super) fn read_cached(unit: &Unit, offset: u64, len: u32) -> Option<Bytes> {
+    let mut data = unit.buffers.take(len as usize);
     // An error here is met again, and reported, by the blocking read that follows.
-    matches!(disk.read_cached_at(&mut data, offset), Ok(true)).then(|| data.freeze())
+    matches!(unit.disk.read_cached_at(data.as_mut(), offset), Ok(true)).then(|| data.freeze())
 }
 
-fn read(disk: &dyn Disk, offset: u64, len: u32) -> Result<MediaReply, DiskError> {
-    let mut data = BytesMut::zeroed(len as usize);
-    disk.read_at(&mut data, offset)?;
+fn read(unit: &Unit, offset: u64, len: u32) -> Result<MediaReply, DiskError> {
+    let mut data = unit.buffers.take(len as usize);
+    unit.disk.read_at(data.as_mut(), offset)?;
     Ok(MediaReply::Data(data.freeze()))
 }
 
-fn read_for_copy(disk: &dyn Disk, offset: u64, len: u64, granule: u64) -> Result<MediaReply, DiskError> {
+fn read_for_copy(unit: &Unit, offset: u64, len: u64, granule: u64) -> Result<MediaReply, DiskError> {
+    let disk = &*unit.disk;
     let (status, same) = disk.block_status(offset, len)?;
     let whole = same - same % granule;
     if status == BlockStatus::Deallocated && whole > 0 {
@@ -141,7 +152,7 @@ fn read_for_copy(disk: &dyn Disk, offset: u64, len: u64, granule: u64) -> Result
     }
     // Up to the next hole; where granules are part hole and part data, one of them.
     let data = same.next_multiple_of(granule).min(len).min(COPY_CHUNK.into());
-    read(disk, offset, u32::try_from(data).unwrap_or(COPY_CHUNK))
+    read(unit, offset, u32::try_from(data).unwrap_or(COPY_CHUNK))
 }
 
 fn write(disk: &dyn Disk, offset: u64, data: &[Bytes]) -> Result<(), DiskError> {

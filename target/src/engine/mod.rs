@@ -4,6 +4,7 @@
 //! `session` and `device` are behind locks that are held for one step and never across an await or an operation on a medium.
 //! Order of locks: a session's and a unit's lock are never held together.
 
+mod buffers;
 pub mod config;
 mod connection;
 mod copy;
@@ -14,6 +15,7 @@ mod handle;
 pub mod host_file;
 mod host_lock;
 pub mod host_parents;
+mod lane;
 mod latch;
 mod listener;
 mod lock_holder;

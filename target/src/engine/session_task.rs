@@ -1,7 +1,7 @@
 //! A session joined to its logical units: carries out what the session's state machine asks for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use lunkeep_common::login::target_side::LoginRefusal;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::copy;
 use super::erase;
+use super::lane::Look;
 use super::media::{self, MediaError};
 use super::reservations;
 use super::server::Shared;
@@ -24,13 +25,16 @@ use crate::device::{
     self, Command, Completion, CopyTotals, LogicalUnit, MediaFailure, MediaOp, MediaReply, NexusId, Resumed,
     Step, TaskId, absent,
 };
-use crate::limits::COPIES_PER_SESSION_MAX;
+use crate::limits::{COPIES_PER_SESSION_MAX, LANE_WRITE_MAX};
 use crate::session::{
     Event, LogoutEnds, LostTask, NewConnection, ScsiRequest, Session, TaskHandle, TaskResult,
 };
 
 /// Reads up to this length are tried in place before a thread is asked: a page-cache hit costs less than the switch.
-const INLINE_READ_MAX: u32 = 64 << 10;
+const INLINE_READ_MAX: u32 = 256 << 10;
+
+/// Between two looks at a lane whose writes may have met a medium that stalls.
+const LANE_PATIENCE: Duration = Duration::from_millis(2);
 
 /// Buffer space is counted in units of this many bytes.
 const BUFFER_UNIT: u32 = 4 << 10;
@@ -380,11 +384,14 @@ impl SessionHandle {
         let permit = self.buffers.clone().try_acquire_many_owned(units).ok();
         if let (Some(_), &MediaOp::Read { offset, len }) = (&permit, &op)
             && len <= INLINE_READ_MAX
-            && let Some(data) = media::read_cached(&*unit.disk, offset, len)
+            && let Some(data) = media::read_cached(unit, offset, len)
         {
             return self.finish_media(unit, task, Ok(MediaReply::Data(data)), permit);
         }
         let (session, unit) = (self.clone(), unit.clone());
+        if is_short_write(&op) {
+            return queue(&unit, Job { session, task, op });
+        }
         match (permit, unit.threads.clone().try_acquire_owned().ok()) {
             (Some(space), Some(thread)) => session.run_media(unit, task, op, Permits { space, thread }),
             (space, _) => {
@@ -547,6 +554,62 @@ async fn keep(session: Arc<SessionHandle>, shared: Arc<Shared>) {
         if session.close_if_over(&shared).await || session.cancel.is_cancelled() {
             return;
         }
+    }
+}
+
+/// A short write that waits in a logical unit's lane.
+#[derive(Debug)]
+pub(super) struct Job {
+    session: Arc<SessionHandle>,
+    task: TaskId,
+    op: MediaOp,
+}
+
+/// Whether an operation is over as soon as the page cache has its data. What waits for stable storage must not hold up others.
+fn is_short_write(op: &MediaOp) -> bool {
+    let MediaOp::Write { data, force_unit_access: false, .. } = op else { return false };
+    data.iter().map(Bytes::len).sum::<usize>() <= LANE_WRITE_MAX
+}
+
+fn queue(unit: &Arc<Unit>, job: Job) {
+    let start = unit.lane.push(job);
+    if start.runner {
+        start_runner(unit.clone());
+    }
+    if start.watch {
+        let unit = unit.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LANE_PATIENCE).await;
+                match unit.lane.look() {
+                    Look::Over => return,
+                    Look::Moving => {}
+                    Look::Stalled { runners } => (0..runners).for_each(|_| start_runner(unit.clone())),
+                }
+            }
+        });
+    }
+}
+
+/// Starts a runner of the unit's lane as soon as the unit has a thread for it.
+fn start_runner(unit: Arc<Unit>) {
+    let run = |unit: Arc<Unit>, thread: OwnedSemaphorePermit| {
+        tokio::task::spawn_blocking(move || {
+            while let Some(Job { session, task, op }) = unit.lane.take() {
+                let result = media::run(&unit, op);
+                session.finish_media(&unit, task, result, None);
+            }
+            drop(thread);
+        });
+    };
+    match unit.threads.clone().try_acquire_owned() {
+        Ok(thread) => run(unit, thread),
+        Err(_) => drop(tokio::spawn(async move {
+            // The semaphore is never closed.
+            if let Ok(thread) = unit.threads.clone().acquire_owned().await {
+                run(unit, thread);
+            }
+        })),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lunkeep_common::login::target_side::LoginRefusal;
 use lunkeep_common::name::{InitiatorPort, IscsiName, PortalGroupTag, TargetPort};
 
+use super::buffers::Buffers;
 use super::config::{LunConfig, Settings, TargetConfig, UnitConfig};
 use super::reservations::RecordKeeper;
 use super::server::{StartError, Target};
@@ -26,6 +27,8 @@ pub(super) struct Topology {
     removed: BTreeSet<IscsiName>,
     /// The portal groups of the server.
     groups: Vec<PortalGroupTag>,
+    /// Memory for reads of all units.
+    buffers: Arc<Buffers>,
 }
 
 impl Topology {
@@ -151,7 +154,7 @@ impl Topology {
         let places = BTreeMap::from([(target.clone(), lun.number)]);
         let export = Export { unit: lun.unit.clone(), first: (target.clone(), lun.number), places };
         let ports = self.ports_of(target);
-        build_unit(&export, ports, settings, &mut self.port_numbers).map(Arc::new)
+        build_unit(&export, ports, settings, &mut self.port_numbers, &self.buffers).map(Arc::new)
     }
 
     /// Tells every unit which ports lead to it now.
@@ -197,9 +200,10 @@ pub(super) fn build(
     };
     port_numbers.assign(configs.iter().flat_map(|config| ports_of(&config.name)))?;
     let mut units: HashMap<*const UnitConfig, Arc<Unit>> = HashMap::new();
+    let buffers = Arc::new(Buffers::default());
     for export in exports(&configs)? {
         let ports: Vec<_> = export.places.keys().flat_map(ports_of).collect();
-        let unit = build_unit(&export, ports, settings, &mut port_numbers)?;
+        let unit = build_unit(&export, ports, settings, &mut port_numbers, &buffers)?;
         units.insert(Arc::as_ptr(&export.unit), Arc::new(unit));
     }
     let mut targets = BTreeMap::new();
@@ -212,7 +216,7 @@ pub(super) fn build(
             return Err(StartError::DuplicateTarget { name });
         }
     }
-    Ok(Topology { targets, port_numbers, removed: BTreeSet::new(), groups })
+    Ok(Topology { targets, port_numbers, removed: BTreeSet::new(), groups, buffers })
 }
 
 /// Every unit once, in the order in which they are given.
@@ -244,6 +248,7 @@ fn build_unit(
     ports: Vec<TargetPort>,
     settings: &Settings,
     port_numbers: &mut PortNumbers,
+    buffers: &Arc<Buffers>,
 ) -> Result<Unit, StartError> {
     let (name, number) = export.first.clone();
     let UnitConfig { device, reservations, parameters, .. } = &*export.unit;
@@ -270,5 +275,5 @@ fn build_unit(
     let record = record.with_port_numbers(|port| port_numbers.of(port));
     let ports = numbered(ports, port_numbers);
     let setup = ReservationSetup { ports, force_persist: settings.force_aptpl, record };
-    Ok(Unit::new(unit.with_reservations(setup), export.unit.clone(), keeper))
+    Ok(Unit::new(unit.with_reservations(setup), export.unit.clone(), keeper, buffers.clone()))
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
 
+use super::buffers::Buffers;
 use super::config::UnitConfig;
+use super::lane::Lane;
 use super::latch::Drains;
 use super::range_lock::RangeLock;
 use super::reservations::RecordKeeper;
 use super::server::Shared;
-use super::session_task;
+use super::session_task::{self, Job};
 use crate::device::{
     Aborted, AbortedTask, ChangeRefusal, Completion, Interrupted, LogicalUnit, Resumed, Step, TaskId,
 };
@@ -34,6 +36,9 @@ pub(super) struct Unit {
     deadline: Mutex<Option<(TaskId, Instant)>>,
     /// One for each operation that may run on the medium at a time.
     pub(super) threads: Arc<Semaphore>,
+    /// Short writes.
+    pub(super) lane: Lane<Job>,
+    pub(super) buffers: Arc<Buffers>,
 }
 
 /// What a session sees: LUN number to logical unit.
@@ -87,12 +92,17 @@ impl Ended {
 }
 
 impl Unit {
-    pub(super) fn new(unit: LogicalUnit, config: Arc<UnitConfig>, keeper: RecordKeeper) -> Self {
+    pub(super) fn new(
+        unit: LogicalUnit,
+        config: Arc<UnitConfig>,
+        keeper: RecordKeeper,
+        buffers: Arc<Buffers>,
+    ) -> Self {
         let (disk, parameters) = (config.disk.clone(), config.parameters.clone());
         let (state, ranges, drains) = (Mutex::new(unit), RangeLock::default(), Drains::default());
         let threads = Arc::new(Semaphore::new(UNIT_OPERATIONS_MAX));
-        let deadline = Mutex::default();
-        Self { state, config, disk, keeper, parameters, ranges, drains, deadline, threads }
+        let (deadline, lane) = (Mutex::default(), Lane::new(UNIT_OPERATIONS_MAX));
+        Self { state, config, disk, keeper, parameters, ranges, drains, deadline, threads, lane, buffers }
     }
 
     /// The device's state machine.
