@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use lunkeep_common::login::ConnectionParameters;
 use lunkeep_common::name::Cid;
+use lunkeep_common::pdu::logout::LogoutReason;
 use lunkeep_common::pdu::{TargetPdu, TargetTransferTag};
 use lunkeep_common::serial::StatSn;
 
@@ -22,6 +23,14 @@ struct Ping {
     sent: Instant,
     /// How often it was sent.
     tries: u32,
+}
+
+/// The logout that ends a connection, while it is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    pub(super) reason: LogoutReason,
+    /// It came on this connection, so that what comes after it was sent after it.
+    pub(super) asked_here: bool,
 }
 
 /// A PDU that took a status number, kept until the initiator has acknowledged it.
@@ -45,7 +54,7 @@ pub(super) struct Connection {
     pub(super) text: TextExchange,
     pub(super) directory: Arc<dyn Directory>,
     /// A logout that ends this connection is under way.
-    pub(super) leaving: bool,
+    pub(super) leaving: Option<Leaving>,
     /// The initiator was asked to log out.
     pub(super) logout_requested: bool,
     /// The logout response has left: nothing may follow it.
@@ -67,7 +76,7 @@ impl Connection {
             queue: VecDeque::new(),
             text: TextExchange::default(),
             directory: new.directory,
-            leaving: false,
+            leaving: None,
             logout_requested: false,
             finished: false,
             last_heard: now,

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use lunkeep_common::login::ConnectionState;
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::framer::RawPdu;
 use lunkeep_common::pdu::logout::{LogoutReason, LogoutResult};
@@ -18,6 +17,7 @@ use lunkeep_common::window::Arrival;
 
 use super::data_out::{DataOutTransfer, Taken};
 use super::event::{Event, ScsiRequest};
+use super::state::AfterLogout;
 use super::task::Task;
 use super::transmit::{Item, LogoutEnds};
 use super::{ConnectionFault, PendingRequest, Session, SessionKind};
@@ -132,13 +132,13 @@ impl Session {
         while let Some(cmd_sn) = self.window.release() {
             match self.held.remove(&cmd_sn) {
                 // It was sent before the logout, which ends it without an answer (RFC 7143 §11.14).
-                Some((cid, _, pdu)) if self.connection_state(cid) == ConnectionState::InLogout => {
+                Some((cid, _, pdu)) if self.is_ended_by_logout(cid) => {
                     if let InitiatorHeader::ScsiCommand(command) = &pdu.header {
                         self.early_data.remove(&command.itt);
                     }
                     self.window.reopen();
                 }
-                Some((cid, bhs, pdu)) => self.deliver(cid, bhs, pdu)?,
+                Some((cid, bhs, pdu)) => self.carry_out(cid, bhs, pdu, None)?,
                 // It was aborted before its turn.
                 None => self.window.reopen(),
             }
@@ -146,13 +146,27 @@ impl Session {
         Ok(())
     }
 
+    /// Takes a PDU whose turn it is as it arrives.
     fn deliver(&mut self, cid: Cid, bhs: Bhs, pdu: InitiatorPdu) -> Result<(), ConnectionFault> {
+        let after_logout = self.after_logout(cid, &pdu.header);
+        self.carry_out(cid, bhs, pdu, after_logout)
+    }
+
+    fn carry_out(
+        &mut self,
+        cid: Cid,
+        bhs: Bhs,
+        pdu: InitiatorPdu,
+        after_logout: Option<AfterLogout>,
+    ) -> Result<(), ConnectionFault> {
         let Pdu { header, ahs, data } = pdu;
         let normal = self.kind == SessionKind::Normal;
         let takes_place = numbering(&header).is_some_and(|numbering| !numbering.immediate);
-        let becomes_task = normal && matches!(header, InitiatorHeader::ScsiCommand(_));
+        let becomes_task =
+            normal && after_logout.is_none() && matches!(header, InitiatorHeader::ScsiCommand(_));
         let outcome = match header {
-            header if self.comes_after_logout(cid, &header) => Err(RejectReason::ProtocolError),
+            _ if after_logout == Some(AfterLogout::Refused) => Err(RejectReason::ProtocolError),
+            _ if after_logout == Some(AfterLogout::Dropped) => Ok(()),
             InitiatorHeader::NopOut(nop) => self.receive_nop(cid, &nop, data),
             InitiatorHeader::TextRequest(text) => self.receive_text(cid, &text, &data),
             InitiatorHeader::LogoutRequest(logout) => self.receive_logout(cid, &logout),
@@ -223,7 +237,7 @@ impl Session {
             let session = logout.reason == LogoutReason::CloseSession;
             self.ending |= session;
             let subject = if session { cid } else { logout.cid };
-            self.leave(logout);
+            self.leave(cid, logout);
             self.events.push_back(Event::Logout { cid, itt: logout.itt, reason: logout.reason, subject });
         }
         Ok(())

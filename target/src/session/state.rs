@@ -17,6 +17,7 @@ use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::logout::LogoutReason;
 use lunkeep_common::pdu::{InitiatorHeader, LogoutRequest};
 
+use super::connection::Leaving;
 use super::{PendingRequest, Session};
 
 impl Session {
@@ -34,7 +35,7 @@ impl Session {
         };
         if connection.finished {
             ConnectionState::Free
-        } else if connection.leaving {
+        } else if connection.leaving.is_some() {
             ConnectionState::InLogout
         } else if connection.logout_requested {
             ConnectionState::LogoutRequested
@@ -53,11 +54,17 @@ impl Session {
         }
     }
 
-    /// A logout has come: its connections take no new requests any more.
-    pub(super) fn leave(&mut self, logout: &LogoutRequest) {
+    /// A logout has come on a connection. What it is about takes no new requests any more.
+    ///
+    /// A connection that another one logs out is not touched: what is still on its way there was sent before. It is ended, or kept for
+    /// recovery, by what follows.
+    pub(super) fn leave(&mut self, cid: Cid, logout: &LogoutRequest) {
         let session = logout.reason == LogoutReason::CloseSession;
-        let leaving = self.connections.iter_mut().filter(|own| session || own.cid == logout.cid);
-        leaving.for_each(|connection| connection.leaving = true);
+        for own in &mut self.connections {
+            if session || own.cid == cid && own.cid == logout.cid {
+                own.leaving = Some(Leaving { reason: logout.reason, asked_here: own.cid == cid });
+            }
+        }
         if let Some(request) = self.requests.get_mut(&logout.itt) {
             request.logs_out = (!session).then_some(logout.cid);
         }
@@ -69,13 +76,15 @@ impl Session {
             && let Some(subject) = request.logs_out
             && let Some(connection) = self.connection_mut(subject)
         {
-            connection.leaving = false;
+            connection.leaving = None;
         }
     }
 
-    /// Whether a PDU may not come on its connection any more: after its Logout Request an initiator sends no new requests on a
-    /// connection, and none on any after that of a session (RFC 7143 §11.14). What belongs to earlier ones may still come.
-    pub(super) fn comes_after_logout(&self, cid: Cid, header: &InitiatorHeader) -> bool {
+    /// What becomes of a PDU that begins something on a connection whose logout is under way; `None` when it is to be carried out.
+    ///
+    /// After its Logout Request an initiator sends no new requests on a connection, and none on any after that of a session (RFC 7143
+    /// §11.14). What belongs to earlier requests may still come.
+    pub(super) fn after_logout(&self, cid: Cid, header: &InitiatorHeader) -> Option<AfterLogout> {
         let begins = match header {
             InitiatorHeader::ScsiCommand(_)
             | InitiatorHeader::TaskManagementRequest(_)
@@ -88,6 +97,23 @@ impl Session {
             | InitiatorHeader::SnackRequest(_)
             | InitiatorHeader::LoginRequest(_) => false,
         };
-        begins && self.connection_state(cid) == ConnectionState::InLogout
+        let leaving = self.connection(cid)?.leaving.filter(|_| begins)?;
+        Some(if leaving.asked_here { AfterLogout::Refused } else { AfterLogout::Dropped })
     }
+
+    /// What becomes of a command that came before the logout of its connection and whose turn comes after it: the logout ends it
+    /// unanswered, unless it is for recovery, which keeps it.
+    pub(super) fn is_ended_by_logout(&self, cid: Cid) -> bool {
+        let leaving = self.connection(cid).and_then(|connection| connection.leaving);
+        leaving.is_some_and(|leaving| leaving.reason != LogoutReason::RemoveForRecovery)
+    }
+}
+
+/// What becomes of a request that comes while a logout is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterLogout {
+    /// It broke the rule: Reject, protocol error.
+    Refused,
+    /// It may have been sent before the logout, which came on another connection: the end of the session ends it, unanswered.
+    Dropped,
 }

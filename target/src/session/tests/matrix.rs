@@ -510,12 +510,46 @@ fn after_a_logout_every_new_request_is_a_protocol_error() {
             let mut case = state(name);
             let (event, what) = events(&case).swap_remove(at);
             let What::Pdu(header, data) = what else { continue };
-            let begins = case.peer.session.comes_after_logout(CID, &header);
+            let begins = case.peer.session.after_logout(CID, &header).is_some();
             if event.contains("behind the window") || event.contains("came before") || !begins {
                 continue;
             }
             let answer = play(&mut case, What::Pdu(header, data));
             assert_eq!(answer, "Reject 04 ProtocolError", "{name}, {event}");
+        }
+    }
+}
+
+/// What is on its way on another connection was sent before the logout: commands of a connection that is removed for recovery must not
+/// be lost on it, and those of a session that ends are not mistakes.
+#[test]
+fn what_another_connection_logs_out_is_not_refused() {
+    for (reason, begins) in [
+        (LogoutReason::RemoveForRecovery, true),
+        (LogoutReason::CloseConnection, true),
+        (LogoutReason::CloseSession, false),
+    ] {
+        for waits_for_its_turn in [false, true] {
+            let mut peer = session(2, SessionKind::Normal);
+            let earlier = peer.command(40, 0);
+            let later = peer.command(41, 0);
+            let (_, request) = logout(&peer, OTHER, 60, reason, CID);
+            let hand_in = |peer: &mut Peer, cid, command: &ScsiCommand| {
+                peer.session.handle_pdu(cid, raw(command.clone(), &[]), peer.now).unwrap();
+            };
+            if waits_for_its_turn {
+                hand_in(&mut peer, CID, &later);
+                peer.session.handle_pdu(OTHER, raw(request, &[]), peer.now).unwrap();
+                hand_in(&mut peer, OTHER, &earlier);
+            } else {
+                peer.session.handle_pdu(OTHER, raw(request, &[]), peer.now).unwrap();
+                hand_in(&mut peer, CID, &earlier);
+            }
+            let began = std::iter::from_fn(|| peer.session.poll_event())
+                .filter(|event| matches!(event, Event::Command(request) if !waits_for_its_turn || request.cdb[0] == 41))
+                .count();
+            assert_eq!(began, usize::from(begins), "{reason:?}, {waits_for_its_turn}");
+            assert_eq!(peer.sent(), [], "{reason:?}, {waits_for_its_turn}");
         }
     }
 }
