@@ -1,5 +1,7 @@
 //! Every bound of the initiator, with its reason. Bounds of the protocol are in `lunkeep_common::limits`.
 
+use std::time::Duration;
+
 /// Commands that one session holds at a time, sent or waiting for the target's window. Deep enough to keep a fast target
 /// busy with small commands; each costs at most [`TRANSFER_LEN_MAX`] of memory.
 pub const TASKS_MAX: usize = 256;
@@ -9,6 +11,19 @@ pub const TRANSFER_LEN_MAX: u32 = 16 * 1024 * 1024;
 
 /// Text responses of one exchange. A list of targets in the smallest data segments needs 128 of them.
 pub const TEXT_ROUNDS_MAX: u32 = 1024;
+
+/// Connections that are given up for one request that nothing answers, before the session is: a target that answers pings on three
+/// connections and this request on none has lost it for good.
+pub const CONNECTIONS_GIVEN_UP_MAX: u32 = 2;
+
+/// The first and the longest pause between two tries to replace a lost connection. Short enough to come back well within a usual
+/// Time2Retain of 20 s, long enough not to flood a target that is starting.
+pub const REJOIN_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// See [`REJOIN_PAUSE_MIN`].
+pub const REJOIN_PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// Connections of one session: more gain nothing, and each is a socket at the target.
+pub const CONNECTIONS_MAX: u16 = 64;
 
 /// Redirections followed in one login, so that targets that point at each other end in an error.
 pub const REDIRECTS_MAX: u32 = 4;

@@ -5,10 +5,12 @@
 
 pub mod chain;
 pub mod content;
+pub mod counting_disk;
 pub mod crash;
 pub mod crash_file;
 pub mod cunit;
 pub mod faulty_file;
+pub mod faulty_relay;
 pub mod foreign;
 pub mod fuzz;
 pub mod gated_disk;

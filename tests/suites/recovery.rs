@@ -2,5 +2,6 @@
 
 mod recovery {
     mod simulation;
+    mod sockets;
     mod world;
 }

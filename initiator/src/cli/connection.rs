@@ -15,6 +15,7 @@ use super::output;
 use super::url::Url;
 use crate::engine::state::{Slot, StateFolder};
 use crate::engine::{Config, Identity, Initiator, LunHandle, chap};
+use crate::limits::CONNECTIONS_MAX;
 use crate::session::Timing;
 
 /// Arguments of every command.
@@ -52,6 +53,12 @@ pub(super) struct ConnectionArguments {
     /// CRC32C over data.
     #[arg(long, value_name = "WHEN", default_value = "none")]
     data_digest: Digest,
+    /// Connections of the session; the target may agree to fewer.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(CONNECTIONS_MAX)))]
+    connections: u16,
+    /// Error recovery level, 0 to 2; the target may agree to less.
+    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    error_recovery_level: u8,
     /// Seconds for the connection, for the login and for each command.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -108,6 +115,7 @@ impl ConnectionArguments {
         let mut config = Config::new(identity).map_err(invalid)?;
         config.offer =
             if digests { offer_with(DigestPolicy::Require, DigestPolicy::Require) } else { self.offer() }?;
+        config = config.with_recovery(self.connections, self.error_recovery_level).map_err(invalid)?;
         config.authentication = self.authentication(user, password)?;
         config.login_limit = Duration::from_secs(self.timeout);
         config.timing = Timing { command: Duration::from_secs(self.timeout), ..Timing::default() };

@@ -53,6 +53,8 @@ struct SessionPart {
     first_burst_length: u32,
     max_burst_length: u32,
     max_outstanding_r2t: u16,
+    max_connections: u16,
+    error_recovery_level: u8,
 }
 
 #[derive(Debug, Serialize)]
@@ -186,6 +188,8 @@ fn session(node: &Node, lun: &LunHandle) -> SessionPart {
         first_burst_length: info.parameters.first_burst_length,
         max_burst_length: info.parameters.max_burst_length,
         max_outstanding_r2t: info.parameters.max_outstanding_r2t,
+        max_connections: info.parameters.max_connections,
+        error_recovery_level: info.parameters.error_recovery_level,
     }
 }
 

@@ -47,6 +47,9 @@ pub fn chap(ours: ChapCredentials, theirs: Option<ChapCredentials>) -> Initiator
     InitiatorAuthentication::Chap(Box::new(ChapIdentity { credentials: ours, algorithms, mutual: theirs }))
 }
 
+/// DefaultTime2Retain that is offered with error recovery level 2, in seconds: what targets usually offer too.
+pub const RETAIN_SECONDS: u16 = 20;
+
 impl Config {
     /// No authentication, the usual offer and limits.
     ///
@@ -60,5 +63,26 @@ impl Config {
             timing: Timing::default(),
             login_limit: Duration::from_secs(15),
         })
+    }
+
+    /// Offers so many connections per session, 1 to 65535 (at most [`CONNECTIONS_MAX`](crate::limits::CONNECTIONS_MAX) are opened), and
+    /// an error recovery level, 0 to 2. The target agrees to as much of both as it can.
+    ///
+    /// Above level 0 one R2T at a time is taken, since what is missing must be told from what is yet to come; at level 2 the target
+    /// is asked to keep the commands of a lost connection for [`RETAIN_SECONDS`].
+    ///
+    /// # Errors
+    /// [`OfferError::OutOfRange`].
+    pub fn with_recovery(mut self, connections: u16, level: u8) -> Result<Self, OfferError> {
+        let mut offer = Offer::clone(&self.offer);
+        (offer.max_connections, offer.error_recovery_level) = (connections, level);
+        if level > 0 {
+            offer.max_outstanding_r2t = 1;
+        }
+        if level > 1 {
+            offer.default_time2retain = RETAIN_SECONDS;
+        }
+        self.offer = offer.validate()?;
+        Ok(self)
     }
 }

@@ -46,7 +46,7 @@ impl Driver {
             Ok(()) => LostCause::Session(SessionError::LoggedOut),
             Err(cause) => cause,
         };
-        let portal = self.direct.portal;
+        let portal = self.direct.portal().clone();
         debug!(%portal, %cause, "the session is over");
         self.end.send_replace(Some(Error::Lost { portal, cause }));
     }
@@ -58,13 +58,13 @@ impl Driver {
                 if event == Event::LoggedOut {
                     return Ok(());
                 }
-                answer(waiting, event, &self.direct.portal);
+                answer(waiting, event, self.direct.portal());
             }
-            let listens = handles && self.direct.machine.has_room();
+            let listens = handles && self.direct.machine().has_room();
             tokio::select! {
                 step = self.direct.step() => step?,
                 ask = self.asks.recv(), if listens => match ask {
-                    Some(ask) => take(&mut self.direct.machine, waiting, ask),
+                    Some(ask) => take(self.direct.machine_mut(), waiting, ask),
                     None => {
                         handles = false;
                         self.direct.logout();

@@ -125,9 +125,19 @@ pub enum LostCause {
     /// A PDU of ours could not be laid out. At fault: this program.
     #[error("a PDU of this initiator cannot be sent: {0}")]
     Encode(#[from] EncodeError),
+    /// A connection was lost, and the session has no other.
+    #[error("a connection was lost, and none could be had in its place: {0}")]
+    Rejoin(Arc<Error>),
     /// The task that drives the session is gone, with the runtime that it ran in.
     #[error("the session's task is gone")]
     Gone,
+}
+
+impl LostCause {
+    /// Whether it is the end of one connection, which a session may outlive.
+    pub(super) const fn is_of_a_connection(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Session(SessionError::Closed | SessionError::Frame(_)))
+    }
 }
 
 impl From<io::Error> for LostCause {

@@ -1,6 +1,8 @@
 //! The library's front door.
 
-use lunkeep_common::login::initiator_side::InitiatorSession;
+use std::sync::Arc;
+
+use lunkeep_common::login::initiator_side::{EstablishedLogin, InitiatorSession};
 use lunkeep_common::name::IscsiName;
 use lunkeep_common::text::address::{DiscoveredTarget, decode_listing};
 use lunkeep_common::text::{Key, Pairs, TargetAddress};
@@ -11,21 +13,22 @@ use super::direct::Direct;
 use super::driver::Driver;
 use super::error::Error;
 use super::handle::{Session, SessionInfo};
-use super::login::{CID, LoggedIn, log_in};
-use crate::limits::TASKS_MAX;
+use super::joiner::Joiner;
+use super::login::{Place, log_in};
+use crate::limits::{CONNECTIONS_MAX, TASKS_MAX};
 use crate::session::FullFeature;
 
 /// An initiator port that discovers targets and logs in to them.
 #[derive(Clone, Debug)]
 pub struct Initiator {
-    config: Config,
+    config: Arc<Config>,
 }
 
 impl Initiator {
     /// An initiator. Nothing is done before the first call.
     #[must_use]
-    pub const fn new(config: Config) -> Self {
-        Self { config }
+    pub fn new(config: Config) -> Self {
+        Self { config: Arc::new(config) }
     }
 
     /// Asks a portal for all targets that this initiator may see (SendTargets=All in a discovery session).
@@ -56,21 +59,32 @@ impl Initiator {
     /// See [`Error`].
     pub async fn login_direct(&self, portal: &TargetAddress, target: &IscsiName) -> Result<Direct, Error> {
         let kind = InitiatorSession::Normal { target: target.clone() };
-        Ok(self.direct(log_in(&self.config, portal, &kind).await?))
+        Ok(self.direct(portal, kind).await?.0)
     }
 
-    fn direct(&self, logged_in: LoggedIn) -> Direct {
-        let LoggedIn { portal, established, receiver, sender } = logged_in;
-        let machine = FullFeature::new(&established, CID, self.config.timing, super::direct::now());
-        Direct { portal, machine, receiver, sender }
+    /// A session with all connections that were agreed on, and what the first login agreed to.
+    async fn direct(
+        &self,
+        portal: &TargetAddress,
+        kind: InitiatorSession,
+    ) -> Result<(Direct, EstablishedLogin), Error> {
+        let first = log_in(&self.config, portal, &kind, Place::FIRST).await?;
+        let login = first.established.clone();
+        let machine = FullFeature::new(&login, first.cid, self.config.timing, super::direct::now());
+        let wanted = match kind {
+            InitiatorSession::Normal { .. } => machine.parameters().max_connections.min(CONNECTIONS_MAX),
+            InitiatorSession::Discovery => 1,
+        };
+        let joiner = Joiner::new(self.config.clone(), first.portal.clone(), kind, wanted, first.cid);
+        let mut direct = Direct::new(first, machine, joiner);
+        direct.connect_all().await?;
+        Ok((direct, login))
     }
 
     async fn open(&self, portal: &TargetAddress, kind: InitiatorSession) -> Result<Session, Error> {
-        let logged_in = log_in(&self.config, portal, &kind).await?;
-        let login = logged_in.established.clone();
-        let direct = self.direct(logged_in);
+        let (direct, login) = self.direct(portal, kind.clone()).await?;
         let info = SessionInfo {
-            portal: direct.portal.clone(),
+            portal: direct.portal().clone(),
             target: match kind {
                 InitiatorSession::Normal { target } => Some(target),
                 InitiatorSession::Discovery => None,
@@ -78,7 +92,7 @@ impl Initiator {
             alias: login.target_alias,
             portal_group: login.portal_group,
             tsih: login.tsih,
-            parameters: direct.machine.parameters().clone(),
+            parameters: direct.machine().parameters().clone(),
             connection: login.connection,
         };
         let (ask, asks) = mpsc::channel(TASKS_MAX);

@@ -19,11 +19,24 @@ use super::wire::{Receiver, Sender, split};
 use crate::limits::REDIRECTS_MAX;
 use crate::session::SessionError;
 
-/// The connection ID of every session's only connection.
-pub(super) const CID: Cid = Cid(1);
+/// Which connection of which session a login is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// 0 for a new session.
+    pub(super) tsih: Tsih,
+    pub(super) cid: Cid,
+    /// CmdSN of the session's next command.
+    pub(super) cmd_sn: CmdSn,
+}
+
+impl Place {
+    /// The first connection of a new session.
+    pub(super) const FIRST: Self = Self { tsih: Tsih(0), cid: Cid(1), cmd_sn: CmdSn(1) };
+}
 
 /// A connection in the full feature phase.
 pub(super) struct LoggedIn {
+    pub(super) cid: Cid,
     /// Where it ended up after redirections.
     pub(super) portal: TargetAddress,
     pub(super) established: EstablishedLogin,
@@ -42,13 +55,17 @@ pub(super) async fn log_in(
     config: &Config,
     portal: &TargetAddress,
     session: &InitiatorSession,
+    place: Place,
 ) -> Result<LoggedIn, Error> {
     let limit = config.login_limit;
     let mut portal = portal.clone();
     for _ in 0..=REDIRECTS_MAX {
         let (receiver, sender) = split(dial(&portal, limit).await?);
         let slow = |_| Error::Slow { portal: portal.clone(), what: "finish the login", limit };
-        match timeout(limit, exchange(config, &portal, session, receiver, sender)).await.map_err(slow)?? {
+        match timeout(limit, exchange(config, &portal, session, place, receiver, sender))
+            .await
+            .map_err(slow)??
+        {
             End::Done(logged_in) => return Ok(*logged_in),
             End::Redirect(address) => {
                 debug!(from = %portal, to = %address, "redirected");
@@ -63,6 +80,7 @@ async fn exchange(
     config: &Config,
     portal: &TargetAddress,
     session: &InitiatorSession,
+    place: Place,
     mut receiver: Receiver,
     mut sender: Sender,
 ) -> Result<End, Error> {
@@ -71,13 +89,13 @@ async fn exchange(
         name: config.identity.name.clone(),
         alias: None,
         isid: config.identity.isid,
-        tsih: Tsih(0),
-        cid: CID,
+        tsih: place.tsih,
+        cid: place.cid,
         session: session.clone(),
         authentication: config.authentication.clone(),
         offer: config.offer.clone(),
         itt: InitiatorTaskTag(0),
-        cmd_sn: CmdSn(1),
+        cmd_sn: place.cmd_sn,
     };
     let (mut machine, request) = InitiatorLogin::start(login, chap_random()?)?;
     sender.push(&request).map_err(lost)?;
@@ -102,7 +120,8 @@ async fn exchange(
                 receiver.enter_full_feature(connection.digests, limits);
                 sender.enter_full_feature(connection.digests);
                 let (portal, established) = (portal.clone(), *established);
-                return Ok(End::Done(Box::new(LoggedIn { portal, established, receiver, sender })));
+                let cid = place.cid;
+                return Ok(End::Done(Box::new(LoggedIn { cid, portal, established, receiver, sender })));
             }
             InitiatorStep::Redirect { address, permanent } => {
                 if permanent {

@@ -8,8 +8,11 @@
 //! One task drives a session: it reads, writes, and keeps the time for [`FullFeature`](crate::session::FullFeature). Handles
 //! send it requests over a channel and wait for the answers; when the last handle is dropped it logs out.
 //!
-//! Deliberately not here: reconnects. A session that is lost stays lost, with [`Error::Lost`] for all that was under way;
-//! commands under way then may or may not have been done.
+//! A session has as many connections as were agreed on, by default one. Where error recovery level 2 was agreed, a lost connection is
+//! replaced and its commands go on ([`joiner`]).
+//!
+//! Deliberately not here: a new session in place of a lost one. A session that is lost stays lost, with [`Error::Lost`] for all that
+//! was under way; commands under way then may or may not have been done.
 
 mod config;
 mod dial;
@@ -18,11 +21,12 @@ mod driver;
 mod error;
 mod handle;
 mod initiator;
+mod joiner;
 mod login;
 pub mod state;
 mod wire;
 
-pub use config::{CHAP_ALGORITHMS, Config, Identity, chap};
+pub use config::{CHAP_ALGORITHMS, Config, Identity, RETAIN_SECONDS, chap};
 pub use direct::Direct;
 pub use error::{Error, LostCause};
 pub use handle::{LunHandle, Session, SessionInfo};

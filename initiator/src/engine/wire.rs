@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
-use lunkeep_common::pdu::{Digests, FrameLimits, Framer, Header, Pdu, TargetPdu, WirePdu};
+use lunkeep_common::pdu::{Bhs, Digests, FrameError, FrameLimits, Framer, Header, Pdu, TargetPdu, WirePdu};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,6 +16,15 @@ use crate::session::SessionError;
 pub(super) struct Receiver {
     half: OwnedReadHalf,
     framer: Framer,
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A sound PDU.
+    Pdu(TargetPdu),
+    /// A PDU whose data digest is wrong; its header is sound.
+    Damaged(Box<Bhs>),
 }
 
 /// The sending half.
@@ -48,10 +57,12 @@ impl Receiver {
     }
 
     /// A PDU that is complete already.
-    pub(super) fn take(&mut self) -> Result<Option<TargetPdu>, SessionError> {
-        match self.framer.next_pdu()? {
-            Some(raw) => Ok(Some(TargetPdu::decode(raw)?)),
-            None => Ok(None),
+    pub(super) fn take(&mut self) -> Result<Option<Received>, SessionError> {
+        match self.framer.next_pdu() {
+            Ok(Some(raw)) => Ok(Some(Received::Pdu(TargetPdu::decode(raw)?))),
+            Ok(None) => Ok(None),
+            Err(FrameError::DataDigest { bhs, .. }) => Ok(Some(Received::Damaged(bhs))),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -63,13 +74,16 @@ impl Receiver {
         }
     }
 
-    /// Waits for a PDU.
+    /// Waits for a PDU of the login, in which there are no digests.
     pub(super) async fn receive(&mut self) -> Result<TargetPdu, LostCause> {
         loop {
-            if let Some(pdu) = self.take()? {
-                return Ok(pdu);
+            match self.take()? {
+                Some(Received::Pdu(pdu)) => return Ok(pdu),
+                Some(Received::Damaged(bhs)) => {
+                    return Err(SessionError::Unrecoverable { opcode: bhs[0] & 0x3f }.into());
+                }
+                None => self.fill().await?,
             }
-            self.fill().await?;
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     pub(super) cid: Cid,
     /// What was sent, to be sent again where that can be lost, and when last.
     pub(super) request: Option<(InitiatorPdu, Instant)>,
+    /// Connections that were given up because nothing answered on them.
+    pub(super) given_up: u32,
 }
 
 #[derive(Debug)]
@@ -190,14 +192,22 @@ impl FullFeature {
     ) -> Result<(), SessionError> {
         use TaskManagementResult as R;
         let Some(exchange) = self.exchanges.remove(&itt) else { return Ok(()) };
-        let Exchange { kind, deadline, cid, request } = exchange;
+        let Exchange { kind, deadline, cid, request, given_up } = exchange;
         match kind {
             Kind::Abort { task: tag } => {
+                let (recovers, answer) = (self.recovers(), self.timing.answer);
                 let Some(task) = self.tasks.get_mut(&tag) else { return Ok(()) };
                 let cause = task.abort.take().unwrap_or(AbortCause::Caller);
                 match (result, cause) {
                     // Its status may still come, or come again, where PDUs are recovered: then that is how it ended.
-                    (R::TaskDoesNotExist, _) if self.recovers() => {}
+                    (R::TaskDoesNotExist, _) if recovers && !task.doubted => {
+                        task.doubted = true;
+                        task.deadline = task.deadline.max(now + answer);
+                    }
+                    (R::TaskDoesNotExist, AbortCause::Time) if recovers => {
+                        return Err(SessionError::NotAborted { result });
+                    }
+                    (R::TaskDoesNotExist, AbortCause::Caller) if recovers => {}
                     // A task that does not exist, and whose status did not come before this answer on the one connection
                     // there is, is gone.
                     (R::FunctionComplete | R::TaskDoesNotExist, _) => {
@@ -216,7 +226,7 @@ impl FullFeature {
             }
             Kind::Reassign { task } => self.reassigned(task, result, now),
             other => {
-                self.exchanges.insert(itt, Exchange { kind: other, deadline, cid, request });
+                self.exchanges.insert(itt, Exchange { kind: other, deadline, cid, request, given_up });
                 return Err(SessionError::UnexpectedPdu {
                     name: "a task management response to another request",
                 });
@@ -299,7 +309,8 @@ impl FullFeature {
     pub(super) fn begin_on(&mut self, cid: Cid, kind: Kind, now: Instant) -> InitiatorTaskTag {
         let itt = self.new_tag();
         self.now = now;
-        let exchange = Exchange { deadline: now + self.timing.answer, kind, cid, request: None };
+        let deadline = now + self.timing.answer;
+        let exchange = Exchange { deadline, kind, cid, request: None, given_up: 0 };
         self.exchanges.insert(itt, exchange);
         itt
     }

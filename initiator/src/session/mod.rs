@@ -139,8 +139,9 @@ pub struct FullFeature {
     parameters: SessionParameters,
     tsih: Tsih,
     links: Vec<Link>,
-    /// Lost connections whose tasks wait, and whose removal for recovery was not asked for yet.
-    lost: Vec<Cid>,
+    /// Lost connections whose tasks wait, and whose removal for recovery was not asked for yet; and when it may be, which is
+    /// Time2Wait after the loss (RFC 7143 §13.15).
+    lost: Vec<(Cid, Instant)>,
     /// Lost connections that the target was asked to remove.
     removed: HashSet<Cid>,
     timing: Timing,
@@ -216,6 +217,18 @@ impl FullFeature {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.tasks.len() < TASKS_MAX
+    }
+
+    /// Connections that are there.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether the Logout Request was sent.
+    #[must_use]
+    pub fn is_logging_out(&self) -> bool {
+        self.phase == Phase::LoggingOut
     }
 
     /// Whether a logout was asked for, by either side.

@@ -245,7 +245,8 @@ impl FullFeature {
                     Ok(None) => {
                         let deadline = now + self.timing.answer;
                         let kind = Kind::Text { ticket, receiver, rounds: rounds + 1 };
-                        self.exchanges.insert(itt, Exchange { deadline, kind, cid, request: None });
+                        let exchange = Exchange { deadline, kind, cid, request: None, given_up: 0 };
+                        self.exchanges.insert(itt, exchange);
                         self.send_text(itt, header.lun, header.ttt, Bytes::new());
                         return Ok(());
                     }

@@ -4,7 +4,7 @@
 //! What is missing shows by a number that is skipped, or by time: every [`Timing::recovery`](super::Timing::recovery) what has had no
 //! answer is sent or asked for once more, and a NOP-Out on each connection brings the target's present numbers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lunkeep_common::login::initiator_side::EstablishedLogin;
 use lunkeep_common::name::Cid;
@@ -20,7 +20,7 @@ use lunkeep_common::pdu::{
 use lunkeep_common::scsi::Lun;
 use lunkeep_common::serial::{CmdSn, StatSn};
 
-use super::exchange::Kind;
+use super::exchange::{Exchange, Kind};
 use super::link::Link;
 use super::task::Task;
 use super::{FullFeature, Phase, SessionError, TaskFailure};
@@ -89,7 +89,7 @@ impl FullFeature {
             self.max_cmd_sn = login.max_cmd_sn;
         }
         // A login with its CID logs a lost connection out (RFC 7143 §6.3.4).
-        self.lost.retain(|&lost| lost != cid);
+        self.lost.retain(|&(lost, _)| lost != cid);
         self.move_tasks(cid, cid, now);
         self.remove_lost(now);
         self.arm(now);
@@ -101,6 +101,12 @@ impl FullFeature {
     /// [`SessionError::Closed`] where tasks are not kept: the session is over.
     pub fn lose_connection(&mut self, cid: Cid, now: Instant) -> Result<(), SessionError> {
         if self.phase == Phase::Ended || self.link(cid).is_none() {
+            return Ok(());
+        }
+        // Nothing is under way during the logout of the session but the logout itself.
+        let asked_here = |exchange: &Exchange| matches!(exchange.kind, Kind::Logout) && exchange.cid == cid;
+        if self.phase == Phase::LoggingOut && !self.exchanges.values().any(asked_here) {
+            self.links.retain(|link| link.cid != cid);
             return Ok(());
         }
         if !self.keeps_tasks() {
@@ -119,17 +125,32 @@ impl FullFeature {
         self.exchanges.retain(|_, exchange| {
             exchange.cid != cid || !matches!(exchange.kind, Kind::Ping | Kind::Reassign { .. })
         });
-        self.lost.push(cid);
+        let wait = Duration::from_secs(self.parameters.default_time2wait.into());
+        self.lost.push((cid, now + wait));
         self.remove_lost(now);
         self.arm(now);
         Ok(())
     }
 
+    /// The connection that was lost last and is not removed: a login may take its place.
+    #[must_use]
+    pub fn last_lost(&self) -> Option<Cid> {
+        self.lost.last().map(|&(cid, _)| cid)
+    }
+
+    /// When the removal of a lost connection is due.
+    pub(super) fn next_removal(&self) -> Option<Instant> {
+        self.lost.iter().map(|&(_, due)| due).min().filter(|_| !self.links.is_empty())
+    }
+
     /// Asks on a connection that is there to remove those that are lost (RFC 7143 §11.14).
-    fn remove_lost(&mut self, now: Instant) {
+    pub(super) fn remove_lost(&mut self, now: Instant) {
         let Some(cid) = self.links.first().map(|link| link.cid) else { return };
         self.move_exchanges(cid, now);
-        for lost in std::mem::take(&mut self.lost) {
+        let (due, later) = std::mem::take(&mut self.lost).into_iter().partition(|&(_, due)| due <= now);
+        self.lost = later;
+        let due: Vec<(Cid, Instant)> = due;
+        for (lost, _) in due {
             self.removed.insert(lost);
             let itt = self.begin_on(cid, Kind::RemoveConnection { cid: lost }, now);
             let header = LogoutRequest {
@@ -147,7 +168,7 @@ impl FullFeature {
     /// What was asked on a connection that is gone is asked again on this one, at once: the target keeps the tasks of a lost
     /// connection for a limited time, and connections may come and go faster than patience runs out.
     fn move_exchanges(&mut self, to: Cid, now: Instant) {
-        let links = &self.links;
+        let (links, answer) = (&self.links, self.timing.answer);
         let orphans = self
             .exchanges
             .iter_mut()
@@ -155,6 +176,7 @@ impl FullFeature {
         let mut again = Vec::new();
         for (&itt, exchange) in orphans {
             exchange.cid = to;
+            exchange.deadline = now + answer;
             if let Some((pdu, sent)) = &mut exchange.request {
                 *sent = now;
                 again.push((itt, pdu.clone()));

@@ -29,7 +29,7 @@ impl FullFeature {
                 Some(removal) if self.link(removal.cid).is_some() => ConnectionState::InCleanup,
                 // What was asked on a connection that is gone too is asked again on the next.
                 Some(_) => ConnectionState::CleanupWait,
-                None if self.lost.contains(&cid) => ConnectionState::CleanupWait,
+                None if self.lost.iter().any(|&(lost, _)| lost == cid) => ConnectionState::CleanupWait,
                 None => ConnectionState::Free,
             };
         };

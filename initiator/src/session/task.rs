@@ -32,6 +32,8 @@ pub(super) struct Task {
     pub(super) sent: Option<CmdSn>,
     pub(super) deadline: Instant,
     pub(super) abort: Option<AbortCause>,
+    /// The target said after the time was over that it does not know the task; its status may still come, once.
+    pub(super) doubted: bool,
     /// When the command was sent, the last time.
     pub(super) sent_at: Instant,
     /// The connection that it is allegiant to, once it was sent.
@@ -63,6 +65,7 @@ impl Task {
             sent: None,
             deadline,
             abort: None,
+            doubted: false,
             sent_at: deadline,
             cid: Cid(0),
             lost: false,

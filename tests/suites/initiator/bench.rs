@@ -30,6 +30,8 @@ pub(crate) enum Demand {
     Chap,
     /// CHAP, and the target can prove itself.
     MutualChap,
+    /// Nothing, and it offers four connections per session and error recovery level 2.
+    Recovery,
 }
 
 /// Who serves.
@@ -68,6 +70,15 @@ impl Bench {
         let own = folder.write("target-secret", TARGET_SECRET);
         let served = match demand {
             Demand::Nothing => Target::serve(programs!(), ["--disk", &disk]),
+            Demand::Recovery => {
+                let config = format!(
+                    "[[portal]]\nlisten = \"127.0.0.1:0\"\n\
+                     [limits]\nmax_connections = 4\nerror_recovery_level = 2\n\
+                     [[target]]\nname = \"iqn.2024-01.invalid.lunkeep:recovery\"\n\
+                     [[target.lun]]\npath = {disk:?}\n"
+                );
+                Target::configured(programs!(), &folder.write("serve.toml", config), &[])
+            }
             Demand::Chap => Target::serve(
                 programs!(),
                 ["--disk", &disk, "--chap-user", USER, "--chap-secret-file", secret.to_str().unwrap()],
@@ -93,7 +104,7 @@ impl Bench {
         folder.write("target-secret", TARGET_SECRET);
         let served = Tgt::serve(folder.path(), &disk);
         served.allow_digests();
-        if demand != Demand::Nothing {
+        if matches!(demand, Demand::Chap | Demand::MutualChap) {
             served.demand_chap(USER, SECRET);
         }
         if demand == Demand::MutualChap {

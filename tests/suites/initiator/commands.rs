@@ -50,6 +50,34 @@ fn info_tells_size_and_negotiated_digests() {
 }
 
 #[test]
+fn connections_and_the_recovery_level_are_what_both_sides_can_do() {
+    let bench = Bench::ours(Demand::Recovery);
+    let asked = |connections: &'static str, level: &'static str| {
+        let flags = ["--connections", connections, "--error-recovery-level", level];
+        let info = bench.run(&[&["info", &bench.url, "--json"][..], &flags].concat()).expect_success();
+        let session = json(&info)["session"].clone();
+        (session["max_connections"].as_u64().unwrap(), session["error_recovery_level"].as_u64().unwrap())
+    };
+    assert_eq!((asked("1", "0"), asked("3", "1"), asked("9", "2")), ((1, 0), (3, 1), (4, 2)));
+    let copy = bench.folder.name("copy.raw");
+    let flags = ["--connections", "4", "--error-recovery-level", "2", "--data-digest", "crc32c"];
+    bench.run(&[&["read", &bench.url, "-o", &copy][..], &flags].concat()).expect_success();
+    assert_same(&bench.disk(), &bench.folder.file("copy.raw"));
+    bench.run(&[&["write", &bench.url, "-i", &copy][..], &flags].concat()).expect_success();
+    assert_same(&bench.disk(), &bench.folder.file("copy.raw"));
+    let plain = Bench::ours(Demand::Nothing);
+    let info = plain.run(&[&["info", &plain.url, "--json"][..], &flags].concat()).expect_success();
+    assert_eq!(
+        json(&info)["session"]["error_recovery_level"],
+        0,
+        "a target that offers nothing is served as it is"
+    );
+    for (flag, value) in [("--connections", "0"), ("--connections", "65"), ("--error-recovery-level", "3")] {
+        assert_eq!(plain.run(&["info", &plain.url, flag, value]).code(), Some(2), "{flag} {value}");
+    }
+}
+
+#[test]
 fn a_disk_is_read_as_it_lies_in_its_image_with_and_without_digests() {
     with_each_target(Demand::Nothing, |bench| {
         let copy = bench.folder.name("copy.raw");

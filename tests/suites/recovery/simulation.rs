@@ -6,7 +6,7 @@ use lunkeep_tests::report;
 use super::world::{Plan, Sabotage, World};
 
 const PLAN: Plan =
-    Plan { level: 2, connections: 1, commands: 60, losses: 0, cuts: 0, sabotage: Sabotage::None };
+    Plan { level: 2, connections: 1, commands: 60, losses: 0, cuts: 0, wait: 0, sabotage: Sabotage::None };
 
 /// Runs of one plan: a share, or with `--full` some ten thousand over all plans.
 fn runs() -> u64 {
@@ -59,6 +59,13 @@ fn level_one_rides_out_damaged_and_lost_pdus_on_several_connections() {
 fn level_two_takes_the_tasks_of_a_cut_connection_to_the_next() {
     for connections in [1, 2, 4] {
         play("cut", Plan { connections, cuts: 40, ..PLAN });
+    }
+}
+
+#[test]
+fn level_two_takes_tasks_along_only_after_time2wait() {
+    for connections in [1, 2] {
+        play("cut and wait", Plan { connections, cuts: 40, wait: 2, ..PLAN });
     }
 }
 

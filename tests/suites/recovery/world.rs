@@ -43,6 +43,8 @@ pub(super) struct Plan {
     pub(super) losses: u64,
     /// One step in so many cuts a connection; 0 for none.
     pub(super) cuts: u64,
+    /// Time2Wait in seconds.
+    pub(super) wait: u16,
     /// What the network may do to a safeguard that a control switches off.
     pub(super) sabotage: Sabotage,
 }
@@ -144,7 +146,7 @@ impl World {
             max_burst_length: 1024 << random.below(3),
             first_burst_length: 1024,
             max_outstanding_r2t: 1,
-            default_time2wait: 0,
+            default_time2wait: plan.wait,
             default_time2retain: 60,
             ..SessionParameters::default()
         };
@@ -324,7 +326,8 @@ impl World {
         for (cid, _) in due(&mut self.initiator_unaware) {
             self.initiator.lose_connection(cid, now).map_err(|error| error.to_string())?;
             let cid = if self.random.one_in(2) { cid } else { self.new_cid() };
-            self.logins.push((now + Duration::from_millis(self.random.below(8000)), cid));
+            let wait = Duration::from_secs(self.plan.wait.into());
+            self.logins.push((now + wait + Duration::from_millis(self.random.below(8000)), cid));
         }
         while let Some(at) = self.logins.iter().position(|(at, _)| *at <= now) {
             let (_, cid) = self.logins.remove(at);

@@ -22,13 +22,14 @@ const READ: InitiatorTaskTag = InitiatorTaskTag(1);
 const WRITE: InitiatorTaskTag = InitiatorTaskTag(2);
 const NOBODY: InitiatorTaskTag = InitiatorTaskTag(0x7777);
 
-const STATES: [&str; 7] = [
+const STATES: [&str; 8] = [
     "S5 LOGGED_IN, level 0",
     "S5 LOGGED_IN, level 2",
     "S6 IN_LOGOUT, level 0",
     "S7 LOGOUT_REQUESTED, level 0",
     "S1 FREE, logged out",
     "R2 IN_CLEANUP, seen from another connection",
+    "S8 CLEANUP_WAIT, Time2Wait is not over",
     "S8 CLEANUP_WAIT, Q4 FAILED",
 ];
 
@@ -57,6 +58,7 @@ fn state(name: &str) -> Case {
     let level = if name.contains("level 0") { 0 } else { 2 };
     let parameters = SessionParameters {
         error_recovery_level: level,
+        default_time2wait: if name.contains("Time2Wait") { 2 } else { 0 },
         default_time2retain: 20,
         max_connections: 2,
         ..parameters()
@@ -97,6 +99,12 @@ fn state(name: &str) -> Case {
                 panic!()
             };
             case.logout = request.itt;
+            case.from = OTHER;
+        }
+        "S8 CLEANUP_WAIT, Time2Wait is not over" => {
+            let login = established(peer);
+            peer.session.add_connection(&login, OTHER, peer.now);
+            peer.session.lose_connection(CID, peer.now).unwrap();
             case.from = OTHER;
         }
         "S8 CLEANUP_WAIT, Q4 FAILED" => peer.session.lose_connection(CID, peer.now).unwrap(),
