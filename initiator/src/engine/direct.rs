@@ -45,7 +45,7 @@ enum Happened {
     /// A connection moved bytes, or broke.
     Moved(usize, Result<(), LostCause>),
     /// A login ended.
-    Joined(Cid, Result<LoggedIn, Error>),
+    Joined(Cid, Box<Result<LoggedIn, Error>>),
     /// It is time for something.
     Time,
 }
@@ -131,7 +131,7 @@ impl Direct {
         let happened = tokio::select! {
             biased;
             (at, moved) = moved(&mut self.links) => Happened::Moved(at, moved),
-            (cid, joined) = self.joiner.joined() => Happened::Joined(cid, joined),
+            (cid, joined) = self.joiner.joined() => Happened::Joined(cid, Box::new(joined)),
             () = sleep(time) => Happened::Time,
         };
         match happened {
@@ -144,8 +144,10 @@ impl Direct {
                     self.lose(at, cause)?;
                 }
             }
-            Happened::Joined(cid, Ok(logged_in)) => self.add(cid, logged_in),
-            Happened::Joined(_, Err(error)) => self.joiner.failed(error, self.links.len(), now())?,
+            Happened::Joined(cid, joined) => match *joined {
+                Ok(logged_in) => self.add(cid, logged_in),
+                Err(error) => self.joiner.failed(error, &self.machine, now())?,
+            },
             Happened::Time => self.machine.handle_time(now())?,
         }
         self.close_what_is_lost();

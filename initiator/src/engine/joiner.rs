@@ -119,8 +119,13 @@ impl Joiner {
     /// A login failed: it is tried again, unless the target says that there is nothing to come back to.
     ///
     /// # Errors
-    /// [`LostCause::Rejoin`].
-    pub(super) fn failed(&mut self, error: Error, links: usize, now: Instant) -> Result<(), LostCause> {
+    /// [`LostCause::Rejoin`]; that the session is logged out, where that was asked for.
+    pub(super) fn failed(
+        &mut self,
+        error: Error,
+        machine: &FullFeature,
+        now: Instant,
+    ) -> Result<(), LostCause> {
         tracing::info!(portal = %self.portal, %error, "no connection in place of a lost one yet");
         let gone = matches!(
             &error,
@@ -130,8 +135,10 @@ impl Joiner {
             }
         );
         let cause = LostCause::Rejoin(Arc::new(error));
-        if gone && links == 0 {
-            return Err(cause);
+        if gone && machine.connection_count() == 0 {
+            // The logout was carried out, and its answer was lost with the connection.
+            let over = || LostCause::Session(SessionError::LoggedOut);
+            return Err(if machine.is_logging_out() { over() } else { cause });
         }
         self.cause = Some(cause);
         self.at = Some(now + self.pause);
@@ -141,7 +148,9 @@ impl Joiner {
 
     /// Whether a connection is missing that no login is under way for.
     fn is_short(&self, machine: &FullFeature, links: usize) -> bool {
-        machine.keeps_tasks() && !machine.is_logging_out() && links < self.wanted && self.login.is_empty()
+        // A logout needs one connection to be answered on.
+        let wanted = if machine.is_logging_out() { 1 } else { self.wanted };
+        machine.keeps_tasks() && links < wanted && self.login.is_empty()
     }
 
     /// When [`Joiner::tend`] has something to do.
@@ -161,8 +170,7 @@ impl Joiner {
         now: Instant,
     ) -> Result<(), LostCause> {
         let closed = || LostCause::Session(SessionError::Closed);
-        let nothing_to_do = links == 0 && machine.is_logging_out();
-        if links == 0 && self.until.is_some_and(|until| until <= now) || nothing_to_do {
+        if links == 0 && self.until.is_some_and(|until| until <= now) {
             return Err(self.cause.take().unwrap_or_else(closed));
         }
         if self.is_short(machine, links) && self.at.is_none_or(|at| at <= now) {

@@ -103,14 +103,20 @@ impl FullFeature {
         if self.phase == Phase::Ended || self.link(cid).is_none() {
             return Ok(());
         }
-        // Nothing is under way during the logout of the session but the logout itself.
+        // Nothing is under way during the logout of the session but the logout itself, and that ends the lost connection too.
         let asked_here = |exchange: &Exchange| matches!(exchange.kind, Kind::Logout) && exchange.cid == cid;
-        if self.phase == Phase::LoggingOut && !self.exchanges.values().any(asked_here) {
-            self.links.retain(|link| link.cid != cid);
-            return Ok(());
-        }
-        if !self.keeps_tasks() {
+        let logging_out = self.phase == Phase::LoggingOut;
+        if !self.keeps_tasks() && !(logging_out && !self.exchanges.values().any(asked_here)) {
             return Err(SessionError::Closed);
+        }
+        if logging_out {
+            self.links.retain(|link| link.cid != cid);
+            self.exchanges.retain(|_, exchange| exchange.cid != cid || matches!(exchange.kind, Kind::Logout));
+            if let Some(to) = self.links.first().map(|link| link.cid) {
+                self.move_exchanges(to, now);
+            }
+            self.arm(now);
+            return Ok(());
         }
         self.now = now;
         self.links.retain(|link| link.cid != cid);

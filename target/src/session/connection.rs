@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lunkeep_common::login::ConnectionParameters;
 use lunkeep_common::name::Cid;
 use lunkeep_common::pdu::logout::LogoutReason;
-use lunkeep_common::pdu::{TargetPdu, TargetTransferTag};
+use lunkeep_common::pdu::{InitiatorTaskTag, TargetPdu, TargetTransferTag};
 use lunkeep_common::serial::StatSn;
 
 use super::text::{Directory, TextExchange};
@@ -28,6 +28,8 @@ struct Ping {
 /// The logout that ends a connection, while it is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaving {
+    /// Its tag, which tells its repetition.
+    pub(super) itt: InitiatorTaskTag,
     pub(super) reason: LogoutReason,
     /// It came on this connection, so that what comes after it was sent after it.
     pub(super) asked_here: bool,

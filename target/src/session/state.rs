@@ -62,7 +62,8 @@ impl Session {
         let session = logout.reason == LogoutReason::CloseSession;
         for own in &mut self.connections {
             if session || own.cid == cid && own.cid == logout.cid {
-                own.leaving = Some(Leaving { reason: logout.reason, asked_here: own.cid == cid });
+                own.leaving =
+                    Some(Leaving { itt: logout.itt, reason: logout.reason, asked_here: own.cid == cid });
             }
         }
         if let Some(request) = self.requests.get_mut(&logout.itt) {
@@ -98,7 +99,13 @@ impl Session {
             | InitiatorHeader::LoginRequest(_) => false,
         };
         let leaving = self.connection(cid)?.leaving.filter(|_| begins)?;
-        Some(if leaving.asked_here { AfterLogout::Refused } else { AfterLogout::Dropped })
+        match header {
+            // The connection that the session's logout came on may be gone, and the answer with it: it is asked for here.
+            InitiatorHeader::LogoutRequest(_) if !leaving.asked_here => None,
+            InitiatorHeader::LogoutRequest(logout) if logout.itt == leaving.itt => Some(AfterLogout::Dropped),
+            _ if leaving.asked_here => Some(AfterLogout::Refused),
+            _ => Some(AfterLogout::Dropped),
+        }
     }
 
     /// What becomes of a command that came before the logout of its connection and whose turn comes after it: the logout ends it
@@ -114,6 +121,7 @@ impl Session {
 pub(super) enum AfterLogout {
     /// It broke the rule: Reject, protocol error.
     Refused,
-    /// It may have been sent before the logout, which came on another connection: the end of the session ends it, unanswered.
+    /// It may have been sent before the logout, which came on another connection, or is the logout once more, whose answer is about
+    /// to leave.
     Dropped,
 }

@@ -237,3 +237,115 @@ fn a_response_to_nobody_costs_a_number_and_nothing_else() {
     peer.send(data_in(InitiatorTaskTag(77), 0, 0, None), pattern(8)).unwrap();
     assert_eq!((peer.event(), peer.pdu()), (None, None));
 }
+
+/// A session at a level with a second connection.
+fn with_two_connections(level: u8) -> Peer {
+    let peer_parameters = SessionParameters {
+        error_recovery_level: level,
+        max_connections: 2,
+        default_time2wait: 0,
+        default_time2retain: 20,
+        ..parameters()
+    };
+    let mut peer = Peer::with(peer_parameters);
+    let login = EstablishedLogin {
+        tsih: Tsih(1),
+        session: None,
+        connection: ConnectionParameters::default(),
+        portal_group: None,
+        target_alias: None,
+        cmd_sn: CmdSn(100),
+        exp_stat_sn: StatSn(500),
+        exp_cmd_sn: CmdSn(100),
+        max_cmd_sn: CmdSn(131),
+    };
+    peer.session.add_connection(&login, Cid(1), peer.now);
+    peer
+}
+
+fn logout_on(peer: &mut Peer, cid: Cid) -> LogoutRequest {
+    let pdu = peer.session.poll_pdu(cid).expect("a logout was due");
+    let InitiatorHeader::LogoutRequest(request) = pdu.header else { panic!("{pdu:?}") };
+    request
+}
+
+#[test]
+fn a_target_may_close_the_other_connections_before_it_answers_the_logout() {
+    for level in [0, 2] {
+        let mut peer = with_two_connections(level);
+        peer.session.logout(peer.now);
+        let request = logout_on(&mut peer, Cid(0));
+        peer.session.lose_connection(Cid(1), peer.now).unwrap();
+        assert_eq!(peer.pdu(), None, "nothing is to be recovered");
+        let answer = LogoutResponse {
+            response: LogoutResult::Closed,
+            itt: request.itt,
+            stat_sn: StatSn(0),
+            exp_cmd_sn: N,
+            max_cmd_sn: N,
+            time2wait: 0,
+            time2retain: 0,
+        };
+        peer.send(answer, Bytes::new()).unwrap();
+        assert_eq!(peer.event(), Some(Event::LoggedOut));
+    }
+}
+
+#[test]
+fn a_logout_whose_connection_breaks_is_asked_for_on_another_where_that_was_agreed() {
+    let mut peer = with_two_connections(0);
+    peer.session.logout(peer.now);
+    logout_on(&mut peer, Cid(0));
+    assert_eq!(peer.session.lose_connection(Cid(0), peer.now), Err(SessionError::Closed));
+    let mut peer = with_two_connections(2);
+    peer.session.logout(peer.now);
+    let first = logout_on(&mut peer, Cid(0));
+    peer.session.lose_connection(Cid(0), peer.now).unwrap();
+    let again = logout_on(&mut peer, Cid(1));
+    assert_eq!((again.reason, again.itt), (LogoutReason::CloseSession, first.itt));
+    assert_eq!(peer.session.poll_pdu(Cid(1)), None, "the end of the session ends the lost connection too");
+}
+
+#[test]
+fn a_connection_that_answers_no_ping_is_given_up_before_the_session_is_where_tasks_are_kept() {
+    let mut peer = with_two_connections(2);
+    peer.tick(5).unwrap();
+    let on_the_second = peer.session.poll_pdu(Cid(1)).expect("a ping");
+    assert!(matches!(on_the_second.header, InitiatorHeader::NopOut(_)));
+    // The first answers, the second does not.
+    let ping = peer.nop_out();
+    peer.send(nop_in(ping.itt, TargetTransferTag::RESERVED), Bytes::new()).unwrap();
+    peer.tick(15).unwrap();
+    assert_eq!(peer.session.connection_count(), 1);
+    let pdus: Vec<_> = std::iter::from_fn(|| peer.pdu()).collect();
+    let removal = |pdu: &InitiatorPdu| matches!(&pdu.header, InitiatorHeader::LogoutRequest(request) if request.reason == LogoutReason::RemoveForRecovery && request.cid == Cid(1));
+    assert!(pdus.iter().any(removal), "{pdus:?}");
+}
+
+#[test]
+fn what_was_asked_on_a_lost_connection_is_asked_again_at_once_on_the_next() {
+    let mut peer = with_two_connections(2);
+    peer.submit(Transfer::In(512));
+    peer.command();
+    peer.session.lose_connection(Cid(0), peer.now).unwrap();
+    let removal = logout_on(&mut peer, Cid(1));
+    peer.session.lose_connection(Cid(1), peer.now).unwrap();
+    let login = EstablishedLogin {
+        tsih: Tsih(1),
+        session: None,
+        connection: ConnectionParameters::default(),
+        portal_group: None,
+        target_alias: None,
+        cmd_sn: CmdSn(101),
+        exp_stat_sn: StatSn(7),
+        exp_cmd_sn: CmdSn(101),
+        max_cmd_sn: CmdSn(131),
+    };
+    peer.session.add_connection(&login, Cid(2), peer.now);
+    let again = logout_on(&mut peer, Cid(2));
+    assert_eq!(
+        (again.itt, again.cid),
+        (removal.itt, Cid(0)),
+        "the tasks of the first connection wait for it"
+    );
+}
