@@ -106,7 +106,8 @@ impl FullFeature {
         // Nothing is under way during the logout of the session but the logout itself, and that ends the lost connection too.
         let asked_here = |exchange: &Exchange| matches!(exchange.kind, Kind::Logout) && exchange.cid == cid;
         let logging_out = self.phase == Phase::LoggingOut;
-        if !self.keeps_tasks() && !(logging_out && !self.exchanges.values().any(asked_here)) {
+        let needed = !logging_out || self.exchanges.values().any(asked_here);
+        if needed && !self.keeps_tasks() {
             return Err(SessionError::Closed);
         }
         if logging_out {

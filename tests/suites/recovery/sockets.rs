@@ -211,14 +211,16 @@ async fn work(
 }
 
 /// Plays a plan above level 0, where no command may fail.
-fn play(plan: Plan) -> Result<[u64; 4], String> {
-    let seed = seed(&format!("{plan:?}"));
+fn play(plan: Plan, run: u64) -> Result<[u64; 4], String> {
+    let seed = seed(&format!("{plan:?}, run {run}"));
     let bench = Bench::new();
     let relay = FaultyRelay::to(bench.portal, plan.faults, plan.without, seed);
     let (address, name) = (relay.portal().to_string().parse().unwrap(), TARGET.parse::<IscsiName>().unwrap());
     bench.runtime.block_on(async {
-        let session =
-            initiator(plan, seed % 2 == 0).login(&address, &name).await.map_err(|e| e.to_string())?;
+        let session = initiator(plan, seed.is_multiple_of(2))
+            .login(&address, &name)
+            .await
+            .map_err(|e| e.to_string())?;
         let parameters = &session.info().parameters;
         assert_eq!(
             (parameters.error_recovery_level, parameters.max_connections),
@@ -260,7 +262,7 @@ fn check_medium(disk: &CountingDisk, last: &[Bytes]) -> Result<(), String> {
 #[track_caller]
 fn passes(plan: Plan) -> [u64; 4] {
     let plan = rounds(plan);
-    play(plan).unwrap_or_else(|error| panic!("{plan:?}: {error}"))
+    play(plan, 0).unwrap_or_else(|error| panic!("{plan:?}: {error}"))
 }
 
 #[test]
@@ -306,7 +308,7 @@ fn level_zero_tells_what_failed_and_loses_nothing_that_was_answered() {
     let (address, name) = (relay.portal().to_string().parse().unwrap(), TARGET.parse::<IscsiName>().unwrap());
     let failures = AtomicU64::new(0);
     bench.runtime.block_on(async {
-        let initiator = initiator(Plan { level: 0, ..plan }, seed % 2 == 0);
+        let initiator = initiator(Plan { level: 0, ..plan }, seed.is_multiple_of(2));
         let (mut session, mut number, mut round) = (None, 0, 0);
         while round < plan.rounds * 2 {
             number += 1;
@@ -372,7 +374,9 @@ fn without_any_one_safeguard_the_load_over_sockets_fails() {
     .map(|(without, level, faults)| {
         let command = if without == Without::Nothing { PLAN.command } else { command };
         let plan = Plan { level, faults, without, command, rounds: 12, ..PLAN };
-        (plan, std::thread::spawn(move || play(plan)))
+        // Chance may spare a run what the safeguard is for.
+        let tries = if without == Without::Nothing { 1 } else { 4 };
+        (plan, std::thread::spawn(move || (0..tries).try_for_each(|run| play(plan, run).map(drop))))
     })
     .collect();
     for (plan, run) in controls {
