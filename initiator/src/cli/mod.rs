@@ -6,6 +6,7 @@
 mod bench;
 mod conformance;
 mod connection;
+mod copy;
 mod discover;
 mod failure;
 mod info;
@@ -25,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use failure::{Exit, Failure};
 
-/// Discovers iSCSI targets, and reads and writes their LUNs.
+/// Discovers iSCSI targets, and reads, writes and copies their LUNs.
 #[derive(Debug, Parser)]
 #[command(name = "lunkeep-initiator", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -61,6 +62,8 @@ enum Command {
     Read(read::Arguments),
     /// Write a file to a LUN, and flush the LUN's cache.
     Write(write::Arguments),
+    /// Have the target copy one of its LUNs to another, and flush that one's cache.
+    Copy(copy::Arguments),
     /// Put load on a LUN and measure it.
     Bench(bench::Arguments),
 }
@@ -110,6 +113,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Pr(arguments) => pr::run(&arguments).await,
             Command::Read(arguments) => read::run(&arguments).await,
             Command::Write(arguments) => write::run(&arguments).await,
+            Command::Copy(arguments) => copy::run(&arguments).await,
             Command::Bench(arguments) => bench::run(&arguments).await,
         }
     })

@@ -100,3 +100,35 @@ fn a_flush_is_answered_only_when_it_is_done() {
     let request = SynchronizeCache.request().unwrap();
     assert_eq!(request.cdb[..10], [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
+
+#[test]
+fn a_copy_sends_its_list_and_says_how_long_it_is() {
+    use lunkeep_common::scsi::third_party_copy::{
+        BlockRange, ExtendedCopyList, ListIdUsage, PopulateTokenList, RodToken, WriteUsingTokenList,
+    };
+    let usage = ListIdUsage::None;
+    let list = ExtendedCopyList { list_identifier: 0, usage, cscds: vec![], segments: vec![] };
+    let request = ExtendedCopy(list.clone()).request().unwrap();
+    assert_eq!(request.cdb, [0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0]);
+    assert_eq!(request.transfer, Transfer::Out(list.encode().into()));
+    let ranges = vec![BlockRange { lba: 1, blocks: 2 }];
+    let list =
+        PopulateTokenList { immediate: false, inactivity_timeout: 0, rod_type: None, ranges: ranges.clone() };
+    let request = PopulateToken { list_identifier: 0x0102, list }.request().unwrap();
+    assert_eq!(request.cdb, [0x83, 0x10, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 32, 0, 0]);
+    let token = RodToken::zero();
+    let list = WriteUsingTokenList { immediate: false, delete_token: false, offset: 0, token, ranges };
+    let request = WriteUsingToken { list_identifier: 3, list }.request().unwrap();
+    assert_eq!(request.cdb, [0x83, 0x11, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 2, 40, 0, 0]);
+    assert_eq!(ReceiveRodTokenInformation(3).request().unwrap().cdb[..6], [0x84, 7, 0, 0, 0, 3]);
+    assert_eq!(ReceiveCopyStatus(3).request().unwrap().cdb[..3], [0x84, 0, 3]);
+    let unreadable = [
+        ReceiveRodTokenInformation(3).finish(good(vec![0; 31])).map(drop).unwrap_err(),
+        ReceiveCopyStatus(3).finish(good(vec![0; 11])).map(drop).unwrap_err(),
+        ReceiveCopyOperatingParameters.finish(good(vec![0; 43])).map(drop).unwrap_err(),
+    ];
+    assert!(
+        unreadable.iter().all(|error| matches!(error, CommandError::Unreadable { .. })),
+        "{unreadable:?}"
+    );
+}

@@ -9,9 +9,11 @@ use lunkeep_tests::content::assert_same;
 use lunkeep_tests::random::{Random, seed};
 use lunkeep_tests::relay::{Passed, Relay};
 use lunkeep_tests::report::test_name;
+use lunkeep_tests::target::{Folder, Target};
+use lunkeep_tests::{foreign, programs};
 use serde_json::Value;
 
-use super::bench::{Bench, Demand, SIZE, Served, TARGET_USER, USER, with_each_target};
+use super::bench::{Bench, Demand, SIZE, Served, TARGET_USER, USER, run_with_state, with_each_target};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -141,6 +143,51 @@ fn nothing_is_written_of_a_file_that_does_not_fit() {
         assert!(outcome.stderr.contains(culprit), "{outcome}");
     }
     assert!(fs::read(bench.disk()).unwrap() == before);
+}
+
+#[test]
+fn a_target_copies_between_luns_of_different_formats_and_block_lengths() {
+    let folder = Folder::new();
+    let large = format!("{},size=16M", folder.name("large.vhdx"));
+    let blocks = format!("{},size=16M,block=4096", folder.name("blocks.raw"));
+    let mut target = Target::serve(programs!(), ["--disk", &large, "--disk", &blocks]);
+    let run = |arguments: &[&str]| run_with_state(programs!(), &folder, arguments);
+    let mut random = Random::new(seed(&test_name()));
+    let mut data = vec![0; 5 << 20];
+    random.fill(&mut data);
+    data[1 << 20..3 << 20].fill(0);
+    folder.write("in", &data);
+    let (source, destination) = (target.url(0), target.url(1));
+    let (input, out) = (folder.name("in"), folder.name("out"));
+    run(&["write", &source, "-i", &input, "--offset", "2M"]).expect_success();
+    let copied = run(&["copy", &source, "--to", "1", "--length", "8M", "--to-offset", "4K", "--json"]);
+    assert_eq!(json(&copied.expect_success())["length"], 8 << 20);
+    run(&["read", &destination, "-o", &out]).expect_success();
+    let mut expected = vec![0; 16 << 20];
+    expected[(2 << 20) + 4096..(7 << 20) + 4096].copy_from_slice(&data);
+    assert!(fs::read(&out).unwrap() == expected, "to blocks of 4096 bytes");
+    // And back, over itself.
+    run(&["copy", &destination, "--to", "0", "--offset", "4K", "--to-offset", "1M", "--length", "15M"])
+        .expect_success();
+    run(&["read", &source, "--offset", "1M", "-o", &out]).expect_success();
+    assert!(fs::read(&out).unwrap() == expected[4096..(15 << 20) + 4096], "to blocks of 512 bytes");
+    let uneven = run(&["copy", &source, "--to", "1", "--length", "512"]);
+    assert_eq!(uneven.code(), Some(2), "{uneven}");
+    let absent = run(&["copy", &source, "--to", "2"]);
+    assert_eq!(absent.code(), Some(5), "{absent}");
+    target.assert_healthy();
+    target.stop();
+}
+
+#[test]
+fn a_target_that_cannot_copy_is_told_as_that() {
+    if !foreign::available(&["tgtd", "tgtadm"]) {
+        return;
+    }
+    let bench = Bench::tgt(Demand::Nothing);
+    let outcome = bench.run(&["copy", &bench.url, "--to", &bench.lun.to_string()]);
+    assert_eq!(outcome.code(), Some(5), "{outcome}");
+    assert!(outcome.stderr.contains("EXTENDED COPY"), "{outcome}");
 }
 
 #[test]
