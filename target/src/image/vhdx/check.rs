@@ -3,7 +3,7 @@
 //! Blocks are laid over a map with one bit per MiB of the file, so memory follows the file's length (2 MiB for 16 TiB) and
 //! not the number of entries.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::MIB;
@@ -11,6 +11,7 @@ use super::bat::{Entry, State};
 use super::bat_scan::scan;
 use super::container::Container;
 use super::disk::recover;
+use super::mib_map::Map;
 use super::replay::Replay;
 use super::trim::Extent;
 use crate::image::{BlockFile, CheckReport, Environment, Format, OpenError, Severity};
@@ -91,7 +92,9 @@ fn inspect(container: &Container, report: &mut CheckReport) -> Result<(), OpenEr
     .map_err(|e| OpenError::io(Format::Vhdx, "block allocation table", e))?;
     blocks.end_chunk(u64::MAX);
     // As in VHD: where no block fits nothing is lost.
-    let leaked = blocks.map.free(container.shape.block_size() / MIB);
+    let (end, least) = (blocks.map.end(), container.shape.block_size());
+    let lost = blocks.map.free_runs().filter(|run| run.end - run.start >= least || run.end == end);
+    let leaked = lost.map(|run| run.end - run.start).sum::<u64>() / MIB;
     if leaked > 0 {
         report.found(Severity::Leak, format!("{leaked} MiB of the file are referred to by nothing"));
     }
@@ -187,56 +190,5 @@ impl Blocks<'_> {
 
     fn found(&mut self, severity: Severity, text: String) {
         self.report.found(severity, text);
-    }
-}
-
-/// Which MiBs of the file are taken.
-struct Map {
-    words: Vec<u64>,
-    mibs: u64,
-}
-
-impl Map {
-    fn new(len: u64) -> Self {
-        let mibs = len.div_ceil(MIB);
-        Self { words: vec![0; usize::try_from(mibs.div_ceil(64)).unwrap_or_default()], mibs }
-    }
-
-    /// Takes what of `range` lies within the file. Answers whether all of that was free.
-    fn take(&mut self, range: &Range<u64>) -> bool {
-        let mut free = true;
-        for mib in range.start / MIB..range.end.div_ceil(MIB).min(self.mibs) {
-            if let Some(word) = usize::try_from(mib / 64).ok().and_then(|n| self.words.get_mut(n)) {
-                let bit = 1 << (mib % 64);
-                free &= *word & bit == 0;
-                *word |= bit;
-            }
-        }
-        free
-    }
-
-    /// MiBs in free runs of at least `least`, and at the end.
-    fn free(&self, least: u64) -> u64 {
-        let (mut free, mut run) = (0, 0);
-        let mut end_run = |run: &mut u64, last: bool| {
-            if *run >= least || last {
-                free += *run;
-            }
-            *run = 0;
-        };
-        for (n, word) in (0u64..).zip(&self.words) {
-            let bits = (self.mibs - n * 64).min(64);
-            match *word {
-                0 => run += bits,
-                u64::MAX => end_run(&mut run, false),
-                word => {
-                    for bit in 0..bits {
-                        if word >> bit & 1 == 0 { run += 1 } else { end_run(&mut run, false) }
-                    }
-                }
-            }
-        }
-        end_run(&mut run, true);
-        free
     }
 }

@@ -22,6 +22,7 @@ use crate::image::{
     Access, BlockFile, BlockStatus, Disk, DiskError, Environment, FlushGate, Format, Geometry, Health,
     Lineage, OpenError, OpenErrorKind,
 };
+use crate::limits::MAX_VHDX_FREE_PLACES;
 
 const STRIPES: usize = 256;
 
@@ -235,6 +236,18 @@ impl Vhdx {
             _ if self.backing.is_none() => Ok(None),
             State::NotPresent => Ok(None),
             state => Err(format!("the bitmap at entry {index} has the state {state:?}")),
+        }
+    }
+
+    /// Finds places that nothing uses, for new blocks. For the start of a session, when the file's table is the newest and durable.
+    pub(super) fn find_free_places(&self) {
+        if self.fixed {
+            return;
+        }
+        let (file, len) = (self.file.as_ref(), self.opened_len);
+        match self.extent.free_places(file, &self.reserved, len, MAX_VHDX_FREE_PLACES) {
+            Ok(places) => self.space.give_back(places),
+            Err(error) => tracing::warn!(%error, "cannot look for unused space of a VHDX file"),
         }
     }
 

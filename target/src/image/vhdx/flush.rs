@@ -114,6 +114,7 @@ impl Vhdx {
             writer.log = None;
             return started;
         }
+        self.find_free_places();
         self.started.store(true, Ordering::Release);
         Ok(())
     }

@@ -8,7 +8,7 @@
 //! | `replay`, `overlay` | what a crash left in the log, in place or in memory |
 //! | `bat_pages`, `bat_scan`, `trim` | the block allocation table: paged, read as a whole, where content ends |
 //! | `bitmaps` | which sectors of a differencing disk are here |
-//! | `space`, `log_writer` | places for blocks, the writing end of the log |
+//! | `space`, `mib_map`, `log_writer` | places for blocks, the writing end of the log |
 //! | `disk`, `transfer`, `unmap`, `flush` | the open disk |
 //! | `create`, `inspect`, `check`, `edit`, `pack` | what is done to a file that is not open |
 //!
@@ -48,6 +48,7 @@ mod le;
 mod log_entry;
 mod log_writer;
 mod metadata;
+mod mib_map;
 mod overlay;
 mod pack;
 mod parent_locator;

@@ -9,7 +9,8 @@
 //! 4. *clean*: a sync has returned since. It is now like fresh space at the end of the file: it reads as zero, also
 //!    after a crash. So a flush needs one sync for blocks in recycled places as for blocks in fresh ones.
 //!
-//! Places that were free when the file was opened are not known and not handed out; `check` counts them as leaks.
+//! Places that were free when the file was opened are looked for when it is first changed, unless the table is too long to read as a
+//! whole, and begin as *unpunched*.
 
 use std::io;
 use std::ops::Range;

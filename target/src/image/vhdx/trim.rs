@@ -9,9 +9,10 @@ use std::ops::ControlFlow;
 
 use super::MIB;
 use super::bat_scan::scan;
-use super::container::Container;
+use super::container::{Container, Reserved};
+use super::mib_map::Map;
 use crate::image::BlockFile;
-use crate::limits::MAX_VHDX_BAT_SCAN;
+use crate::limits::{MAX_VHDX_BAT_SCAN, MAX_VHDX_FILE_LEN};
 
 /// What the search for fresh space needs to know of a [`Container`].
 #[derive(Clone, Debug)]
@@ -45,6 +46,38 @@ impl Extent {
             ControlFlow::Continue(())
         })?;
         Ok(end)
+    }
+
+    /// Places of `block_size` bytes to which nothing in `file`, of `len` bytes, refers, the first `most` of them; none when the table
+    /// is too long to read as a whole. The table in `file` is the newest there is.
+    ///
+    /// # Errors
+    /// What the host reports.
+    pub(super) fn free_places(
+        &self,
+        file: &dyn BlockFile,
+        reserved: &Reserved,
+        len: u64,
+        most: usize,
+    ) -> io::Result<Vec<u64>> {
+        if self.bat.end - self.bat.start > MAX_VHDX_BAT_SCAN || len > MAX_VHDX_FILE_LEN {
+            return Ok(Vec::new());
+        }
+        let (block, mut map) = (self.shape.block_size(), Map::new(len / MIB * MIB));
+        reserved.iter().for_each(|range| {
+            map.take(range);
+        });
+        scan(file, self.bat.clone(), |index, entry| {
+            if let Some(offset) = entry.claim() {
+                let length = if self.shape.block_of(index).is_some() { block } else { MIB };
+                map.take(&(offset..offset.saturating_add(length)));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let places = |run: std::ops::Range<u64>| {
+            (0..(run.end - run.start) / block).map(move |n| run.start + n * block)
+        };
+        Ok(map.free_runs().flat_map(places).take(most).collect())
     }
 
     /// An offset from which on nothing is, nor may be: no block reaches there, and the file ends before.

@@ -286,3 +286,37 @@ fn what_is_no_vhdx_file_is_said_to_be_none() {
         assert_eq!(error.kind(), OpenErrorKind::Damaged, "{error}");
     }
 }
+
+#[test]
+fn places_that_nothing_uses_are_found_at_the_first_change_and_used_again() {
+    let file = created(&options(64 * MIB, MIB));
+    let disk = open(&file);
+    for block in 0..8 {
+        write(&*disk, block * MIB, &[7; 4096]);
+    }
+    disk.close().unwrap();
+    // Blocks 2 to 5 are forgotten, as a program that loses space does.
+    let bat = 3 * MIB;
+    for block in 2..6 {
+        file.write_all_at(&[0; 8], bat + block * 8).unwrap();
+    }
+    assert_eq!(complaints(&file), ["4 MiB of the file are referred to by nothing"]);
+    let len = file.len().unwrap();
+    let disk = open(&file);
+    write(&*disk, 0, &[8; 512]);
+    // Punched after the first flush, clean after the second.
+    disk.flush().unwrap();
+    write(&*disk, 0, &[9; 512]);
+    disk.flush().unwrap();
+    for block in 20..24 {
+        write(&*disk, block * MIB + 4096, &[1; 512]);
+        assert_eq!(read(&*disk, block * MIB, 4096), [0; 4096], "nothing old comes to light");
+    }
+    disk.close().unwrap();
+    assert_eq!(file.len().unwrap(), len, "in the places of the forgotten blocks");
+    assert_eq!(complaints(&file), [""; 0]);
+    let disk = open(&file);
+    for block in 20..24 {
+        assert_eq!(read(&*disk, block * MIB + 4096, 512), [1; 512]);
+    }
+}
