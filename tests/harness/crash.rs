@@ -96,11 +96,44 @@ pub fn search_in(
     script: &[Step],
     how: Search,
 ) -> Result<usize, String> {
+    search_with(format, lineage, image, script, how, Eyes::Open)
+}
+
+/// As [`search_in`], but the disk is not read before it is written, neither in the script nor after a crash: a read brings tables
+/// and bitmaps into memory, and what is wrong with them may show only without.
+///
+/// # Errors
+/// As [`search`].
+pub fn search_blind(
+    format: Format,
+    lineage: &Lineage,
+    image: &MemoryFile,
+    script: &[Step],
+    how: Search,
+) -> Result<usize, String> {
+    search_with(format, lineage, image, script, how, Eyes::Shut)
+}
+
+/// Whether a disk is read before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Eyes {
+    Open,
+    Shut,
+}
+
+fn search_with(
+    format: Format,
+    lineage: &Lineage,
+    image: &MemoryFile,
+    script: &[Step],
+    how: Search,
+    eyes: Eyes,
+) -> Result<usize, String> {
     let file = Arc::new(CrashFile::new(image, how.syncs));
-    let record = run(format, lineage, &file, script)?;
+    let record = run(format, lineage, &file, script, eyes)?;
     let mut random = Random::new(how.seed);
     let flow = file.crash_images(how.per_stretch, &mut random, |image| {
-        match record.verify(format, lineage, &image) {
+        match record.verify(format, lineage, &image, eyes) {
             Ok(()) => ControlFlow::Continue(()),
             Err(e) => ControlFlow::Break(format!(
                 "{e}\n  after {} changes, {}\n  seed {}, script {script:?}",
@@ -123,16 +156,35 @@ struct Record {
     written: Vec<(usize, u64, Vec<u8>)>,
 }
 
-fn run(format: Format, lineage: &Lineage, file: &Arc<CrashFile>, script: &[Step]) -> Result<Record, String> {
+/// What a copy of `file` reads as.
+fn content_apart(format: Format, lineage: &Lineage, file: MemoryFile) -> Result<Vec<u8>, String> {
+    let env = TestEnvironment::shared();
+    let disk = format
+        .open_in(Arc::new(file), Access::ReadOnly, &env, lineage)
+        .map_err(|e| format!("cannot open a copy: {e}"))?;
+    content(&*disk)
+}
+
+fn run(
+    format: Format,
+    lineage: &Lineage,
+    file: &Arc<CrashFile>,
+    script: &[Step],
+    eyes: Eyes,
+) -> Result<Record, String> {
     let env = TestEnvironment::shared();
     let open = || {
         format
             .open_in(Arc::clone(file) as Arc<dyn BlockFile>, Access::ReadWrite, &env, lineage)
             .map_err(|e| format!("cannot open the image of the script: {e}"))
     };
+    let before = file.now();
     let mut disk = open()?;
     let block = disk.geometry().logical_block as usize;
-    let mut model = content(&*disk)?;
+    let mut model = match eyes {
+        Eyes::Open => content(&*disk)?,
+        Eyes::Shut => content_apart(format, lineage, before)?,
+    };
     let mut record = Record { block, flushed: vec![(0, model.clone())], written: Vec::new() };
     for (generation, step) in script.iter().enumerate() {
         let before = file.changes();
@@ -170,23 +222,45 @@ fn run(format: Format, lineage: &Lineage, file: &Arc<CrashFile>, script: &[Step]
             }
             Step::Kill => {
                 drop(disk);
+                let left = file.now();
                 disk = open()?;
-                model = content(&*disk)?;
+                model = match eyes {
+                    Eyes::Open => content(&*disk)?,
+                    Eyes::Shut => content_apart(format, lineage, left)?,
+                };
                 let after = file.changes();
                 record.allowed(after, &model).map_err(|e| format!("step {generation}, {step:?}: {e}"))?;
             }
+        }
+        if eyes == Eyes::Shut {
+            continue;
         }
         let now = content(&*disk)?;
         if let Some(wrong) = differs(&now, &model, block) {
             return Err(format!("step {generation}, {step:?}: block {wrong} reads wrong without any crash"));
         }
     }
+    if eyes == Eyes::Shut {
+        let now = content(&*disk)?;
+        if let Some(wrong) = differs(&now, &model, block) {
+            return Err(format!("block {wrong} reads wrong at the end without any crash"));
+        }
+    }
     Ok(record)
 }
 
 impl Record {
-    fn verify(&self, format: Format, lineage: &Lineage, image: &CrashImage) -> Result<(), String> {
+    fn verify(
+        &self,
+        format: Format,
+        lineage: &Lineage,
+        image: &CrashImage,
+        eyes: Eyes,
+    ) -> Result<(), String> {
         let env = TestEnvironment::shared();
+        if eyes == Eyes::Shut {
+            return self.verify_blind(format, lineage, image);
+        }
         let file: Arc<dyn BlockFile> = Arc::new(image.file.clone());
         sound(format, &file, &env, "the file after the crash")?;
         let open = |access| {
@@ -209,6 +283,31 @@ impl Record {
         let again = content(&*open(Access::ReadWrite)?)?;
         differs(&again, &expected, self.block)
             .map_or(Ok(()), |wrong| Err(format!("block {wrong} changed by closing and opening")))
+    }
+
+    /// The first thing that happens to the image is that it is opened for writing and written.
+    fn verify_blind(&self, format: Format, lineage: &Lineage, image: &CrashImage) -> Result<(), String> {
+        let env = TestEnvironment::shared();
+        let mut expected = content_apart(format, lineage, image.file.clone())?;
+        self.allowed(image.after, &expected).map_err(|e| format!("read-only: {e}"))?;
+        let file: Arc<dyn BlockFile> = Arc::new(image.file.clone());
+        let disk = format
+            .open_in(Arc::clone(&file), Access::ReadWrite, &env, lineage)
+            .map_err(|e| format!("cannot open for writing: {e}"))?;
+        let geometry = disk.geometry();
+        // From the end: what lies behind is written first.
+        let unit = u64::from(geometry.allocation_unit);
+        for at in (0..geometry.size.div_ceil(unit)).rev().map(|number| number * unit) {
+            let bytes = stamp(at / self.block as u64, u64::MAX, self.block);
+            disk.write_at(&[IoSlice::new(&bytes)], at)
+                .map_err(|e| format!("cannot write after the crash: {e}"))?;
+            splice(&mut expected, at, &bytes);
+        }
+        disk.close().map_err(|e| format!("cannot close: {e}"))?;
+        sound(format, &file, &env, "the file after it was written and closed")?;
+        let again = format.open_in(file, Access::ReadOnly, &env, lineage).map_err(|e| e.to_string())?;
+        differs(&content(&*again)?, &expected, self.block)
+            .map_or(Ok(()), |wrong| Err(format!("block {wrong} changed by writing others")))
     }
 
     /// Whether each block holds what it held at the last flush answered before the crash, or what was written to it since.

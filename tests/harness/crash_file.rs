@@ -90,6 +90,12 @@ impl CrashFile {
         self.lock().changes.len()
     }
 
+    /// The file as it is now, apart from this one.
+    #[must_use]
+    pub fn now(&self) -> MemoryFile {
+        self.lock().now.clone()
+    }
+
     /// How many syncs were asked for so far, honest or not.
     #[must_use]
     pub fn syncs(&self) -> u64 {

@@ -2,10 +2,12 @@
 
 #[path = "images"]
 mod images {
+    mod blind;
     mod chains;
     mod commands;
     mod crashes;
     mod edits;
+    mod families;
     mod interrupted;
     mod model;
     mod operations;
