@@ -68,7 +68,8 @@ mod tests {
     fn free_runs_lie_between_what_is_taken() {
         for mibs in [1, 63, 64, 65, 200] {
             let mut map = Map::new(mibs * MIB - 5);
-            assert_eq!(map.free_runs().collect::<Vec<_>>(), [0..mibs * MIB], "{mibs}");
+            assert_eq!(map.free_runs().next(), Some(0..mibs * MIB));
+            assert_eq!(map.free_runs().count(), 1, "{mibs}");
             assert!(map.take(&(0..MIB)));
             assert!(!map.take(&(0..MIB)));
             assert_eq!(map.free_runs().count(), usize::from(mibs > 1));
