@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use lunkeep_target::engine::{HostEnvironment, HostFile};
-use lunkeep_target::image::{Access, CreateOptions, Disk, Environment, Format};
+use lunkeep_target::image::{Access, Disk, Environment, Format};
 use lunkeep_tests::foreign;
 
 const HELP: &str = "\
@@ -323,7 +323,7 @@ fn run_ours(image: &Path, format: Format, load: &Load, count: u64) -> Result<f64
                 disk.read_at(&mut bytes, at)
             };
             done.map_err(|e| e.to_string())?;
-            if load.flush > 0 && (number + 1) % load.flush == 0 {
+            if load.flush > 0 && (number + 1).is_multiple_of(load.flush) {
                 disk.flush().map_err(|e| e.to_string())?;
             }
         }
