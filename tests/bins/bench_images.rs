@@ -230,26 +230,34 @@ fn compare(options: &Options) -> Result<(), String> {
                 make(&image, load, (format, qemu_name, qemu_options))?;
                 ours.push(run_ours(&image, format, load, count)?);
                 make(&image, load, (format, qemu_name, qemu_options))?;
-                theirs.push(run_qemu(&image, qemu_name, load, count)?);
+                match run_qemu(&image, qemu_name, load, count) {
+                    Ok(seconds) => theirs.push(seconds),
+                    Err(e) => eprintln!("QEMU failed: {e}"),
+                }
                 std::fs::remove_file(&image).map_err(failed)?;
             }
             let (ours, theirs) = (median(ours), median(theirs));
             let rate = |seconds: f64| whole(count) / seconds;
             let speed = |seconds: f64| rate(seconds) * whole(load.request) / whole(MIB);
             println!(
-                "| {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} |",
+                "| {} | {} | {:.0} | {} | {:.0} | {} | {} |",
                 format.name(),
                 load.name,
                 rate(ours),
-                rate(theirs),
+                or_failed(rate(theirs), 0),
                 speed(ours),
-                speed(theirs),
-                theirs / ours
+                or_failed(speed(theirs), 0),
+                or_failed(theirs / ours, 2)
             );
             std::io::stdout().flush().map_err(failed)?;
         }
     }
     Ok(())
+}
+
+/// A figure; of a run in which QEMU failed each time there is none.
+fn or_failed(value: f64, decimals: usize) -> String {
+    if value.is_nan() { "failed".to_owned() } else { format!("{value:.decimals$}") }
 }
 
 fn whole(n: u64) -> f64 {

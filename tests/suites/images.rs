@@ -8,7 +8,9 @@ mod images {
     mod crashes;
     mod edits;
     mod families;
+    mod flushes;
     mod interrupted;
+    mod libvhdi;
     mod model;
     mod operations;
     mod qcow2;
