@@ -10,6 +10,7 @@ mod images {
     mod families;
     mod flushes;
     mod interrupted;
+    mod killed;
     mod libvhdi;
     mod model;
     mod operations;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io::{IoSlice, Write as _};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use lunkeep_target::engine::{HostEnvironment, HostFile, ParentFolders};
