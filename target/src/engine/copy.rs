@@ -116,7 +116,10 @@ impl Manager {
             if let Some((from, to, piece)) = planned {
                 let copied = self.copy(&from, &to, piece, None).await;
                 // Whatever one of them said, the standard has one code for it (SPC-4 §5.16.7.4).
-                copied.map_err(|_stop| copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, number))?;
+                copied.map_err(|stop| {
+                    self.log(&stop);
+                    copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, number)
+                })?;
             }
             self.totals.segments += 1;
         }
@@ -222,6 +225,7 @@ impl Manager {
     /// How WRITE USING TOKEN ends when it stops. What its own logical unit refuses it tells in its own words, as long as that cannot be
     /// taken for a command that changed nothing.
     fn told(&self, stop: Stop) -> Completion {
+        self.log(&stop);
         let failed = copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, 0);
         match stop {
             Stop::Ended => failed,
@@ -233,6 +237,18 @@ impl Manager {
             Stop::Destination(told) if told.sense.is_some() || self.totals.bytes == 0 => told,
             Stop::Destination(_) => failed,
         }
+    }
+
+    /// The initiator is told no more than that a copy failed.
+    fn log(&self, stop: &Stop) {
+        let initiator = &self.session.initiator;
+        let (who, told) = match stop {
+            Stop::Ended => return tracing::info!(%initiator, "a third-party copy was stopped"),
+            Stop::Source(told) => ("source", told),
+            Stop::Destination(told) => ("destination", told),
+        };
+        let (status, sense) = (told.status, told.sense.as_ref().map(ToString::to_string));
+        tracing::info!(%initiator, who, ?status, sense, "a third-party copy was refused or failed");
     }
 
     /// Before each chunk.
@@ -355,7 +371,7 @@ impl Manager {
                 Step::Done(completion) if completion.status == Status::Good => return Ok(found),
                 Step::Done(completion) => return Err(completion),
                 // The copy's commands in that logical unit were aborted; nothing else comes out of a leg.
-                _ => return Err(Completion::without_data(Status::TaskAborted)),
+                _ => return Err(copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, 0)),
             };
         }
     }

@@ -402,6 +402,25 @@ fn a_new_session_of_the_same_port_begins_when_the_copy_of_the_old_one_is_over() 
 }
 
 #[test]
+fn the_removal_of_either_lun_waits_for_the_chunk_and_ends_the_copy() {
+    for removed in [0, 1] {
+        let bench = Bench::new();
+        let mut peer = bench.login(1);
+        stalled_copy(&bench, &mut peer);
+        let handle = bench.server.as_ref().unwrap().handle();
+        let target = TARGET.parse().unwrap();
+        let removal = bench.runtime.spawn(async move { handle.remove_lun(&target, removed.into()).await });
+        while peer.command_in(removed, &[0; 6], 0).sense_code() != Some((5, 0x25, 0)) {}
+        stays_unanswered(&mut peer);
+        assert!(!removal.is_finished(), "LUN {removed}: a chunk is on its way to the medium");
+        bench.disks[1].open();
+        assert_eq!(response(&mut peer), aborted(0x0d, 0x01), "LUN {removed}");
+        bench.runtime.block_on(removal).unwrap().unwrap();
+        assert_eq!(bench.disks[1].passed(), 1, "LUN {removed}");
+    }
+}
+
+#[test]
 fn a_medium_that_fails_is_told_with_the_segment_and_kept_for_failure_details() {
     let bench = open_bench();
     let mut peer = bench.login(1);
