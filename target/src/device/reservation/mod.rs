@@ -20,7 +20,7 @@ mod read;
 mod record;
 mod request;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use access::{Relation, passes, passes_reserved};
 pub use apply::{Change, Refusal, World, apply};

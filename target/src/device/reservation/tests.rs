@@ -1,7 +1,7 @@
 //! The state machine against an independent model, and the matrix as a table.
 
 mod matrix;
-mod model;
+pub(in super::super) mod model;
 
 use lunkeep_common::name::{InitiatorPort, Isid, PortalGroupTag, TargetPort};
 use lunkeep_common::scsi::persistent::{
@@ -26,11 +26,11 @@ fn nexus_on(number: u8, group: u16) -> Nexus {
     Nexus { initiator: initiator(number), target: target(group), relative_target_port: group }
 }
 
-fn nexus(number: u8) -> Nexus {
+pub(in super::super) fn nexus(number: u8) -> Nexus {
     nexus_on(number, 1)
 }
 
-fn ports() -> Vec<ExportPort> {
+pub(in super::super) fn ports() -> Vec<ExportPort> {
     [1, 2].map(|group| ExportPort { target: target(group), relative: group }).to_vec()
 }
 

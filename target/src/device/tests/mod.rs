@@ -10,6 +10,7 @@ mod compare_and_write;
 mod conformance_page;
 mod erase;
 mod fence;
+mod histories;
 mod identification;
 mod inquiry;
 mod mode_select;

@@ -18,22 +18,22 @@ const TYPES: [u8; 6] = [1, 3, 5, 6, 7, 8];
 const DEPTH: usize = 12;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Model {
+pub(in crate::device) struct Model {
     keys: [u64; NODES as usize],
     /// Type, and the holder, or none for the types that all registrants hold.
-    held: Option<(u8, Option<u8>)>,
+    pub(in crate::device) held: Option<(u8, Option<u8>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Says {
-    next: Model,
-    counts: bool,
+pub(in crate::device) struct Says {
+    pub(in crate::device) next: Model,
+    pub(in crate::device) counts: bool,
     told: BTreeSet<(u8, u16)>,
     aborted: BTreeSet<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(in crate::device) enum Verdict {
     Good(Says),
     Conflict,
     /// Additional sense code and qualifier.
@@ -41,15 +41,15 @@ enum Verdict {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Ask {
-    from: u8,
-    action: u8,
-    kind: u8,
-    key: u64,
-    other: u64,
+pub(in crate::device) struct Ask {
+    pub(in crate::device) from: u8,
+    pub(in crate::device) action: u8,
+    pub(in crate::device) kind: u8,
+    pub(in crate::device) key: u64,
+    pub(in crate::device) other: u64,
     /// Destination and UNREG of REGISTER AND MOVE.
-    to: u8,
-    unregister: bool,
+    pub(in crate::device) to: u8,
+    pub(in crate::device) unregister: bool,
 }
 
 impl Model {
@@ -57,7 +57,7 @@ impl Model {
         (0..NODES).filter(|&node| self.keys[usize::from(node)] != 0).collect()
     }
 
-    fn key(&self, node: u8) -> u64 {
+    pub(in crate::device) fn key(&self, node: u8) -> u64 {
         self.keys[usize::from(node)]
     }
 
@@ -73,7 +73,7 @@ impl Model {
         self.held = Some((kind, if kind < 7 { Some(node) } else { None }));
     }
 
-    fn answer(&self, ask: Ask) -> Verdict {
+    pub(in crate::device) fn answer(&self, ask: Ask) -> Verdict {
         let me = ask.from;
         let mine = self.key(me);
         let mut says =
@@ -218,7 +218,7 @@ fn commands() -> Vec<Ask> {
     all
 }
 
-fn request(ask: Ask) -> PrOut {
+pub(in crate::device) fn request(ask: Ask) -> PrOut {
     let action = OutAction::from_bits(ask.action).unwrap();
     if action == OutAction::RegisterAndMove {
         return move_to(ask.to, ask.key, ask.other, ask.unregister);
@@ -235,7 +235,7 @@ fn code(asc: Asc) -> u16 {
     u16::from_be_bytes([asc.code, asc.qualifier])
 }
 
-fn seen(record: &Record) -> Model {
+pub(in crate::device) fn seen(record: &Record) -> Model {
     let mut model = Model::default();
     for (nexus, registration) in &record.registrations {
         model.keys[usize::from(number(nexus))] = registration.key.0;
