@@ -6,6 +6,8 @@ mod bench;
 mod copy;
 #[path = "reservations/fence.rs"]
 mod fence;
+#[path = "reservations/gateways.rs"]
+mod gateways;
 #[path = "reservations/interrupted.rs"]
 mod interrupted;
 #[path = "reservations/kills.rs"]

@@ -79,6 +79,9 @@ impl LogicalUnit {
         if let Some(refusal) = self.refused_now(nexus, rule) {
             return Step::Done(refusal.completion());
         }
+        if let Some(sense) = self.access.refusal() {
+            return Step::Done(Completion::check_condition(sense));
+        }
         // A fence that runs was not asked about the erasure, and would not wait for it.
         if self.reservations.is_changing() || self.state.saving || self.state.exchange != Exchange::None {
             return Step::Done(Completion::without_data(Status::Busy));

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use lunkeep_common::scsi::{Asc, Sense, SenseKey};
 
+use super::access_state::AccessState;
 use super::parameters::SavedParameters;
 use super::task_set::total_len;
 
@@ -188,12 +189,19 @@ pub enum MediaFailure {
     Damaged,
     /// What must survive a restart could not be made durable.
     Save,
+    /// This process does not serve the unit any more. Nothing was done.
+    NotServed(AccessState),
 }
 
 impl From<MediaFailure> for Sense {
     /// SBC-3 §4.18.1; for a lack of space §4.7.3.6.
     fn from(failure: MediaFailure) -> Self {
         let (key, asc) = match failure {
+            MediaFailure::NotServed(access) => {
+                let again = Self::new(SenseKey::NotReady, Asc::NOT_READY_CAUSE_NOT_REPORTABLE);
+                // An owner again by now: the command may be repeated at once.
+                return access.refusal().unwrap_or(again);
+            }
             MediaFailure::Read => (SenseKey::MediumError, Asc::UNRECOVERED_READ_ERROR),
             MediaFailure::Write => (SenseKey::MediumError, Asc::WRITE_ERROR),
             MediaFailure::NoSpace => (SenseKey::DataProtect, Asc::SPACE_ALLOCATION_FAILED),

@@ -24,6 +24,7 @@
 //! Deliberately not here: overlapped commands and residuals (the transport's).
 
 pub mod absent;
+mod access_state;
 mod attention;
 mod changes;
 mod commands;
@@ -45,10 +46,11 @@ mod unit;
 use lunkeep_common::scsi::Cdb;
 use lunkeep_common::scsi::report_luns::SelectReport;
 
+pub use access_state::AccessState;
 pub use config::{CommandLimits, Identity, InvalidShape, LogicalUnitConfig, MediumShape, TaskLimits};
 pub use copy::{Copy, CopyPass, CopyTotals, Leg};
 pub use erase::{Erase, OverwritePattern, Progress};
-pub use fence::{Fence, FenceFailure, Recorded, ReservationEvent, ReservationSetup, Resumed};
+pub use fence::{Fence, FenceFailure, Followed, Recorded, ReservationEvent, ReservationSetup, Resumed};
 pub use media::{MediaFailure, MediaOp, MediaReply};
 pub use nexus::{ExportPort, Nexus};
 pub use online::{ChangeRefusal, Interrupted, MediumChange};

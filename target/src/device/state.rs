@@ -168,7 +168,7 @@ impl State {
         match failure {
             MediaFailure::Read | MediaFailure::Damaged => self.counters.read_errors += 1,
             MediaFailure::Write | MediaFailure::NoSpace => self.counters.write_errors += 1,
-            MediaFailure::ReadOnly | MediaFailure::Save => {}
+            MediaFailure::ReadOnly | MediaFailure::Save | MediaFailure::NotServed(_) => {}
         }
     }
 }

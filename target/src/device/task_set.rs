@@ -18,6 +18,9 @@ use super::media::MediaOp;
 use super::state::Change;
 use super::step::{NexusId, TaskId};
 
+/// Whose the tasks are that carry out what other gateways decided: no session's, and no abort's.
+pub(super) const GATEWAY: NexusId = NexusId(0);
+
 /// What to do when the medium has answered.
 #[derive(Debug)]
 pub(super) enum Then {
@@ -281,8 +284,12 @@ impl TaskSet {
         which: impl Fn(TaskId, NexusId) -> bool,
         status: impl Fn(NexusId) -> Option<Status>,
     ) -> Aborted {
-        let mut ids: Vec<TaskId> =
-            self.tasks.iter().filter(|(id, task)| which(**id, task.nexus)).map(|(id, _)| *id).collect();
+        let mut ids: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(id, task)| task.nexus != GATEWAY && which(**id, task.nexus))
+            .map(|(id, _)| *id)
+            .collect();
         ids.sort_unstable();
         let mut aborted = Aborted::default();
         for id in ids {

@@ -8,6 +8,7 @@ use lunkeep_common::pdu::scsi_command::TaskAttribute;
 use lunkeep_common::scsi::opcode_table::{Operation, ReservationRule};
 use lunkeep_common::scsi::{Asc, Cdb, Sense, SenseKey, Status};
 
+use super::access_state::AccessState;
 use super::attention::{Slot, UnitAttentions};
 use super::commands::lba_status;
 use super::commands::{self, Context, Next, Outcome};
@@ -68,6 +69,7 @@ pub struct LogicalUnit {
     /// Aborts and attachments so far.
     pub(super) aborts: u64,
     pub(super) tokens: Tokens,
+    pub(super) access: AccessState,
 }
 
 impl LogicalUnit {
@@ -89,6 +91,7 @@ impl LogicalUnit {
             copies: CopyRecords::default(),
             aborts: 0,
             tokens: Tokens::default(),
+            access: AccessState::default(),
         })
     }
 
@@ -350,6 +353,9 @@ impl LogicalUnit {
             }
             _ => info.reservation,
         };
+        if let Some(sense) = self.access.refuses(info) {
+            return Err(sense);
+        }
         if let Some(refusal) = self.reservations.refuses(command.nexus, nexus, *rule) {
             return refusal.into();
         }
@@ -368,7 +374,9 @@ impl LogicalUnit {
         let config = &self.config;
         let (record, reported) = (self.reservations.record(), self.reservations.reported());
         let (state, ports, copies) = (&self.state, self.reservations.ports(), &self.copies);
-        let context = Context { config, nexus, command, state, ports, attention, record, reported, copies };
+        let access = self.access;
+        let context =
+            Context { config, nexus, command, state, ports, access, attention, record, reported, copies };
         let outcome = commands::dispatch(&context, cdb);
         if let Cdb::ReceiveCopyStatus { list_identifier, .. } = cdb {
             self.copies.status_told(command.nexus, list_identifier);
@@ -434,6 +442,9 @@ impl LogicalUnit {
                 // in one step with the entry into the set that a fence looks at, so that neither can miss the other.
                 if let Some(refusal) = self.refused_now(nexus, rule) {
                     return Step::Done(refusal.completion());
+                }
+                if let Some(sense) = self.access.refusal() {
+                    return Step::Done(Completion::check_condition(sense));
                 }
                 // The same holds for a medium that is being changed.
                 let on_medium = !matches!(op, MediaOp::Save(_));

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::sync::{Arc, Weak};
 
-use super::media::MediaError;
+use super::media::{MediaError, check_served};
 use super::range_lock::Use;
 use super::server::Shared;
 use super::unit::Unit;
@@ -55,8 +55,8 @@ fn run(asker: &Asker, unit: &Arc<Unit>, erase: &Erase) -> Result<(), MediaError>
     // What was on its way to the medium lands before it is erased, not after.
     let held = unit.ranges.hold(0..disk.geometry().size, Use::Alone);
     match &erase.pattern {
-        None => discard(disk, &erase.progress)?,
-        Some(pattern) => overwrite(disk, pattern, &erase.progress)?,
+        None => discard(unit, &erase.progress)?,
+        Some(pattern) => overwrite(unit, pattern, &erase.progress)?,
     }
     drop(held);
     unit.parameters.save(&erase.after)?;
@@ -65,13 +65,14 @@ fn run(asker: &Asker, unit: &Arc<Unit>, erase: &Erase) -> Result<(), MediaError>
 
 /// Zeros over everything that has a place in the image, and only then gives the places up: what a place held must not be left in
 /// it.
-fn discard(disk: &dyn Disk, progress: &Progress) -> Result<(), MediaError> {
+fn discard(unit: &Unit, progress: &Progress) -> Result<(), MediaError> {
+    let disk = &*unit.disk;
     let size = disk.geometry().size;
     let passes: &[bool] = if disk.geometry().thin { &[false, true] } else { &[false] };
     for (pass, &give_up) in (0..).zip(passes) {
         let mut at = 0;
         while at < size {
-            check(progress)?;
+            check(unit, progress)?;
             // Zeroed ranges that keep their space may look like holes, so what is given up is not looked for.
             let (status, len) =
                 if give_up { (BlockStatus::Mapped, size - at) } else { disk.block_status(at, size - at)? };
@@ -93,7 +94,8 @@ fn zero(disk: &dyn Disk, at: u64, len: u64, give_up: bool) -> Result<u64, DiskEr
 }
 
 /// Every pass is on stable storage before the next one begins.
-fn overwrite(disk: &dyn Disk, pattern: &OverwritePattern, progress: &Progress) -> Result<(), MediaError> {
+fn overwrite(unit: &Unit, pattern: &OverwritePattern, progress: &Progress) -> Result<(), MediaError> {
+    let disk = &*unit.disk;
     let size = disk.geometry().size;
     let total = size.saturating_mul(pattern.passes.into());
     for pass in 0..pattern.passes {
@@ -103,7 +105,7 @@ fn overwrite(disk: &dyn Disk, pattern: &OverwritePattern, progress: &Progress) -
         let chunk = block.repeat(usize::try_from(CHUNK).unwrap_or(0) / block.len().max(1));
         let mut at = 0;
         while at < size {
-            check(progress)?;
+            check(unit, progress)?;
             let len = usize::try_from(size - at).unwrap_or(usize::MAX).min(chunk.len());
             disk.write_at(&[IoSlice::new(&chunk[..len])], at)?;
             at += len as u64;
@@ -114,6 +116,6 @@ fn overwrite(disk: &dyn Disk, pattern: &OverwritePattern, progress: &Progress) -
     Ok(())
 }
 
-fn check(progress: &Progress) -> Result<(), MediaError> {
-    if progress.is_stopped() { Err(MediaError::Stopped) } else { Ok(()) }
+fn check(unit: &Unit, progress: &Progress) -> Result<(), MediaError> {
+    if progress.is_stopped() { Err(MediaError::Stopped) } else { check_served(unit) }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::range_lock::{Held, Use};
 use super::unit::Unit;
-use crate::device::{MediaFailure, MediaOp, MediaReply};
+use crate::device::{AccessState, MediaFailure, MediaOp, MediaReply};
 use crate::image::{BlockStatus, Disk, DiskError};
 use crate::limits::COPY_CHUNK;
 use crate::store::StoreError;
@@ -29,6 +29,8 @@ pub(super) enum MediaError {
     Stopped,
     #[error("a defect of this program, told above, ended it")]
     Panicked,
+    #[error("this process does not serve the LUN any more")]
+    NotServed(AccessState),
 }
 
 impl MediaError {
@@ -43,6 +45,7 @@ impl MediaError {
             Self::Disk(DiskError::ReadOnly) => MediaFailure::ReadOnly,
             Self::Disk(DiskError::Corrupt(_)) => MediaFailure::Damaged,
             Self::Store(_) => MediaFailure::Save,
+            Self::NotServed(access) => MediaFailure::NotServed(*access),
         }
     }
 }
@@ -57,6 +60,8 @@ pub(super) fn run(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
 }
 
 fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
+    // It may have waited for a thread for a long time.
+    check_served(unit)?;
     let disk = &*unit.disk;
     let hold = |offset: u64, len: u64, mode: Use| unit.ranges.hold(offset..offset + len, mode);
     let reply = match op {
@@ -64,11 +69,13 @@ fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
         MediaOp::ReadForCopy { offset, len, granule } => read_for_copy(unit, offset, len, granule.into())?,
         MediaOp::Write { offset, data, force_unit_access } => {
             let held = hold(offset, total(&data), Use::Shared);
+            check_served(unit)?;
             write(disk, offset, &data)?;
             stable(disk, held, force_unit_access)?
         }
         MediaOp::WriteAndVerify { offset, data, compare } => {
             let _held = hold(offset, total(&data), Use::Alone);
+            check_served(unit)?;
             write(disk, offset, &data)?;
             disk.flush()?;
             let len = total(&data);
@@ -76,6 +83,7 @@ fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
         }
         MediaOp::CompareAndWrite { offset, expected, write: data, force_unit_access } => {
             let held = hold(offset, total(&data), Use::Alone);
+            check_served(unit)?;
             match verify(disk, offset, total(&expected), Some(expected))? {
                 MediaReply::Done => {
                     write(disk, offset, &data)?;
@@ -86,6 +94,7 @@ fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
         }
         MediaOp::OrWrite { offset, data, force_unit_access } => {
             let held = hold(offset, total(&data), Use::Alone);
+            check_served(unit)?;
             or_write(disk, offset, data)?;
             stable(disk, held, force_unit_access)?
         }
@@ -96,6 +105,7 @@ fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
         }
         MediaOp::Unmap { ranges } => {
             for (offset, len) in ranges {
+                check_served(unit)?;
                 // LBPRZ is one: what was unmapped reads as zero, also where the medium cannot give the space back
                 // (SBC-3 §4.7.4.4).
                 let _held = hold(offset, len, Use::Shared);
@@ -115,6 +125,17 @@ fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
         }
     };
     Ok(reply)
+}
+
+/// Whether this process still serves the unit.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn check_served(unit: &Unit) -> Result<(), MediaError> {
+    match unit.keeper.access() {
+        AccessState::Active => Ok(()),
+        access => Err(MediaError::NotServed(access)),
+    }
 }
 
 fn total(data: &[Bytes]) -> u64 {

@@ -5,9 +5,10 @@
 //! stalled, and it is then that a cluster wants its disk. Each record is written by a thread of its own; a logical unit writes one at a
 //! time.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
+use lunkeep_common::scsi::Status;
 use tokio::sync::oneshot;
 
 use super::config::ReservationConfig;
@@ -15,8 +16,11 @@ use super::server::Shared;
 use super::task_management::drop_task;
 use super::unit::{FenceWaits, Unit};
 use crate::device::reservation::Record;
-use crate::device::{AbortedTask, Fence, FenceFailure, Recorded, ReservationEvent, Resumed, Step, TaskId};
-use crate::store::{LunStateError, SwapTicket};
+use crate::device::{
+    AbortedTask, AccessState, Fence, FenceFailure, Followed, NexusId, Recorded, ReservationEvent, Resumed,
+    Step, TaskId,
+};
+use crate::store::{Confirm, Follower, LunStateError, Notice, SwapTicket};
 
 /// Keeps the record of one logical unit.
 #[derive(Debug)]
@@ -35,7 +39,9 @@ impl RecordKeeper {
     /// What was kept. A record that is damaged is one that is lost: the unit goes on without its medium until an initiator
     /// replaces it (SPC-5 §5.14.5.4).
     pub(super) fn load(&self) -> Result<Record, LunStateError> {
-        self.config.ownership.confirm()?;
+        if self.access() == AccessState::Unavailable {
+            return Err(LunStateError::NotOwner("it has not joined, or was fenced".into()));
+        }
         match self.config.store.load() {
             Ok((record, ticket)) => {
                 *self.ticket() = ticket;
@@ -54,11 +60,46 @@ impl RecordKeeper {
         self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Blocks until the record is durable.
-    fn persist(&self, record: &Record) -> Result<(), LunStateError> {
-        self.config.ownership.confirm()?;
-        let mut ticket = self.ticket();
-        *ticket = self.config.store.compare_and_swap(*ticket, record)?;
+    /// Whether this process may serve the unit now.
+    pub(super) fn access(&self) -> AccessState {
+        self.config.ownership.access()
+    }
+
+    /// From now on others' changes come to `follower`.
+    pub(super) fn join(&self, follower: Arc<dyn Follower>) {
+        self.config.store.join(follower);
+    }
+
+    /// A record of another gateway is in force.
+    fn followed(&self, ticket: SwapTicket) {
+        *self.ticket() = ticket;
+    }
+
+    /// Blocks until the record is durable, and in force at every gateway that can still reach the medium.
+    fn persist(&self, record: &Record, change: Followed) -> Result<(), FenceFailure> {
+        let failed = |error: LunStateError| {
+            tracing::error!(lun = %self.place, %error, "a change of reservations was refused: its record could not be kept");
+            match error {
+                LunStateError::Replaced { .. } => FenceFailure::Replaced,
+                LunStateError::NotOwner(_) => FenceFailure::NotMember,
+                _ => FenceFailure::Persist,
+            }
+        };
+        let store = &self.config.store;
+        let ticket = {
+            let mut ticket = self.ticket();
+            *ticket = store.compare_and_swap(*ticket, record).map_err(failed)?;
+            *ticket
+        };
+        // From here on the record is written: whatever fails now, it is not known to be as it was.
+        let unknown = |error: LunStateError| {
+            tracing::error!(lun = %self.place, %error, "a change of reservations is written, but not known to be in force everywhere");
+            FenceFailure::Persist
+        };
+        for member in store.publish(&Notice { ticket, change }).map_err(unknown)? {
+            tracing::warn!(lun = %self.place, ?member, "a gateway did not answer and is fenced");
+            store.fence(member).map_err(unknown)?;
+        }
         Ok(())
     }
 
@@ -104,11 +145,12 @@ pub(super) fn start_fence(
 
 /// Makes a change durable, on a thread of its own.
 pub(super) fn record(shared: &Arc<Shared>, unit: &Arc<Unit>, task: TaskId, change: Recorded) {
-    let Recorded { persist, aborted, event } = change;
+    let Recorded { persist, aborted, event, attentions, abort } = change;
     aborted.all().for_each(|task| drop_task(shared, task));
     let (shared, unit) = (shared.clone(), unit.clone());
+    let change = Followed { event, attentions, abort };
     shared.clone().tasks.spawn(async move {
-        let outcome = keep(&unit, persist, event).await;
+        let outcome = keep(&unit, persist, change).await;
         unit.steps(
             &Arc::downgrade(&shared),
             |unit| unit.recorded(task, outcome),
@@ -119,24 +161,15 @@ pub(super) fn record(shared: &Arc<Shared>, unit: &Arc<Unit>, task: TaskId, chang
     });
 }
 
-async fn keep(
-    unit: &Arc<Unit>,
-    persist: Option<Record>,
-    event: ReservationEvent,
-) -> Result<(), FenceFailure> {
+async fn keep(unit: &Arc<Unit>, persist: Option<Record>, change: Followed) -> Result<(), FenceFailure> {
     if persist.is_none() && unit.keeper.config.audit.is_none() {
-        tell(&unit.keeper.place, &event, Ok(()));
+        tell(&unit.keeper.place, &change.event, Ok(()));
         return Ok(());
     }
     let unit = unit.clone();
     let done = on_own_thread(move || {
-        let outcome = persist.map_or(Ok(()), |record| unit.keeper.persist(&record)).map_err(|error| {
-            tracing::error!(lun = %unit.keeper.place, %error, "a change of reservations was refused: its record could not be kept");
-            match error {
-                LunStateError::Replaced { .. } => FenceFailure::Replaced,
-                _ => FenceFailure::Persist,
-            }
-        });
+        let event = change.event.clone();
+        let outcome = persist.map_or(Ok(()), |record| unit.keeper.persist(&record, change));
         unit.keeper.write_down(&event, outcome);
         outcome
     });
@@ -210,6 +243,36 @@ fn drop_later(shared: &Arc<Shared>, task: AbortedTask, left: oneshot::Receiver<(
     });
 }
 
+/// A unit as the other gateways see it.
+#[derive(Debug)]
+pub(super) struct UnitFollower {
+    pub(super) shared: Weak<Shared>,
+    pub(super) unit: Weak<Unit>,
+    pub(super) runtime: tokio::runtime::Handle,
+}
+
+impl Follower for UnitFollower {
+    fn follow(&self, Notice { ticket, change }: Notice, confirm: Confirm) {
+        let (Some(shared), Some(unit)) = (self.shared.upgrade(), self.unit.upgrade()) else { return };
+        let _context = self.runtime.enter();
+        let task = TaskId(shared.numbers.next().0);
+        let confirm = {
+            let unit = unit.clone();
+            Box::new(move || {
+                unit.keeper.followed(ticket);
+                confirm();
+            })
+        };
+        unit.followed.lock().unwrap_or_else(PoisonError::into_inner).insert(task, confirm);
+        unit.step(
+            &self.shared,
+            task,
+            |unit| unit.follow(task, change),
+            |step, waits| resume(&shared, &unit, Resumed { nexus: NexusId(0), task, step }, waits),
+        );
+    }
+}
+
 /// What comes out of a change for a task, whose session may be another than the one that the change was for.
 pub(super) fn resume(
     shared: &Arc<Shared>,
@@ -220,18 +283,17 @@ pub(super) fn resume(
     match step {
         Step::Fence(fence) => return start_fence(shared, unit, task, *fence, waits),
         Step::Record(change) => return record(shared, unit, task, *change),
+        Step::Waiting => return,
         Step::Done(completion) => {
-            if let Some(session) = shared.sessions.of_nexus(nexus) {
+            let followed = unit.followed.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+            if let Some(confirm) = followed.filter(|_| completion.status == Status::Good) {
+                confirm();
+            } else if let Some(session) = shared.sessions.of_nexus(nexus) {
                 session.complete(task, completion);
             }
         }
         // A change is not followed by these.
-        Step::Aborted
-        | Step::Waiting
-        | Step::DataOut(_)
-        | Step::Media(_)
-        | Step::Erase(_)
-        | Step::Copy(_) => {}
+        Step::Aborted | Step::DataOut(_) | Step::Media(_) | Step::Erase(_) | Step::Copy(_) => {}
     }
     // Whoever aborted it waits for it as for an operation on the medium.
     unit.left_medium(task);

@@ -1,7 +1,7 @@
 //! A logical unit with its medium: the device's state machine behind a lock, and the disk that its operations run on.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
@@ -11,7 +11,7 @@ use super::config::UnitConfig;
 use super::lane::Lane;
 use super::latch::Drains;
 use super::range_lock::RangeLock;
-use super::reservations::RecordKeeper;
+use super::reservations::{RecordKeeper, UnitFollower};
 use super::server::Shared;
 use super::session_task::{self, Job};
 use crate::device::{
@@ -22,7 +22,6 @@ use crate::limits::UNIT_OPERATIONS_MAX;
 use crate::store::ParameterStore;
 
 /// A logical unit that several sessions share.
-#[derive(Debug)]
 pub(super) struct Unit {
     state: Mutex<LogicalUnit>,
     /// What it was made from.
@@ -32,8 +31,11 @@ pub(super) struct Unit {
     pub(super) parameters: Arc<dyn ParameterStore>,
     pub(super) ranges: RangeLock,
     drains: Drains,
+    joined: Once,
     /// Of the fence that waits.
     deadline: Mutex<Option<(TaskId, Instant)>>,
+    /// To be called when a change of another gateway is in force.
+    pub(super) followed: Mutex<HashMap<TaskId, Box<dyn FnOnce() + Send>>>,
     /// One for each operation that may run on the medium at a time.
     pub(super) threads: Arc<Semaphore>,
     /// Short writes.
@@ -91,6 +93,15 @@ impl Ended {
     }
 }
 
+impl std::fmt::Debug for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unit")
+            .field("state", &self.state)
+            .field("keeper", &self.keeper)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Unit {
     pub(super) fn new(
         unit: LogicalUnit,
@@ -102,7 +113,31 @@ impl Unit {
         let (state, ranges, drains) = (Mutex::new(unit), RangeLock::default(), Drains::default());
         let threads = Arc::new(Semaphore::new(UNIT_OPERATIONS_MAX));
         let (deadline, lane) = (Mutex::default(), Lane::new(UNIT_OPERATIONS_MAX));
-        Self { state, config, disk, keeper, parameters, ranges, drains, deadline, threads, lane, buffers }
+        let (joined, followed) = (Once::new(), Mutex::default());
+        Self {
+            state,
+            config,
+            disk,
+            keeper,
+            parameters,
+            ranges,
+            drains,
+            joined,
+            deadline,
+            followed,
+            threads,
+            lane,
+            buffers,
+        }
+    }
+
+    /// Hears from now on of what other gateways make of the reservations. Once, however many targets export it.
+    pub(super) fn join(self: &Arc<Self>, shared: &Arc<Shared>) {
+        self.joined.call_once(|| {
+            let (shared, unit) = (Arc::downgrade(shared), Arc::downgrade(self));
+            let runtime = tokio::runtime::Handle::current();
+            self.keeper.join(Arc::new(UnitFollower { shared, unit, runtime }));
+        });
     }
 
     /// The device's state machine.

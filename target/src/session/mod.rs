@@ -67,7 +67,9 @@ pub struct TaskHandle(pub u64);
 pub struct TaskNumbers(Arc<AtomicU64>);
 
 impl TaskNumbers {
-    pub(crate) fn next(&self) -> TaskHandle {
+    /// A number that no other task has.
+    #[must_use]
+    pub fn next(&self) -> TaskHandle {
         TaskHandle(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }

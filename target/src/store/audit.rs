@@ -100,6 +100,7 @@ impl<'a> Line<'a> {
                 Err(FenceFailure::DrainTimeout) => "failed: operations on the medium took too long",
                 Err(FenceFailure::GivenUp) => "failed: the command was aborted, or another came before it",
                 Err(FenceFailure::Persist) => "failed: the record could not be kept",
+                Err(FenceFailure::NotMember) => "failed: this gateway has no part in the LUN any more",
                 Err(FenceFailure::Replaced) => "failed: another gateway was faster",
             },
             initiator: initiator.name.to_string(),

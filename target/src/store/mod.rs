@@ -35,7 +35,10 @@ pub use error::StoreError;
 pub use files::{Files, HostFiles};
 pub use identity::{LunIdentity, Naa};
 pub use lun_folder::{LunFolder, StateLocation};
-pub use lun_state::{AlwaysOwner, LunStateError, LunStateStore, MemoryState, Ownership, SwapTicket};
+pub use lun_state::{
+    AlwaysOwner, Confirm, Follower, LunStateError, LunStateStore, MemberId, MemoryState, Notice, Ownership,
+    SwapTicket,
+};
 pub use parameters::{FileParameters, MemoryParameters, ParameterStore};
 pub use ports::{PortNumbers, TooManyPorts};
 pub use reservations::FileState;

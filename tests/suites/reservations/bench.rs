@@ -35,11 +35,19 @@ pub(super) struct Setup {
     pub(super) groups: &'static [u16],
     /// Where the reservations of LUN 0 are kept; a file when absent.
     pub(super) reservations: Option<ReservationConfig>,
+    /// What lies behind the gate of LUN 0; memory of its own when absent.
+    pub(super) medium: Option<Arc<dyn Disk>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { settings: Settings::default(), targets: &[TARGET], groups: &[1], reservations: None }
+        Self {
+            settings: Settings::default(),
+            targets: &[TARGET],
+            groups: &[1],
+            reservations: None,
+            medium: None,
+        }
     }
 }
 
@@ -72,11 +80,8 @@ impl Bench {
             .build()
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let env: Arc<dyn Environment> = Arc::new(HostEnvironment);
-        let disk = || -> Arc<dyn Disk> {
-            Format::Raw.open(Arc::new(MemoryFile::with_len(16 << 20)), Access::ReadWrite, &env).unwrap()
-        };
-        let disks: Vec<_> = (0..2).map(|_| Arc::new(GatedDisk::new(disk()))).collect();
+        let disks = [setup.medium.unwrap_or_else(memory_disk), memory_disk()];
+        let disks: Vec<_> = disks.into_iter().map(|disk| Arc::new(GatedDisk::new(disk))).collect();
         disks[1].open();
         let mut units: Vec<_> =
             (0..2).map(|number| unit(number, disks[usize::from(number)].clone(), folder.path())).collect();
@@ -142,6 +147,12 @@ impl Drop for Bench {
             assert!(report.complete || std::thread::panicking(), "{report:?}");
         }
     }
+}
+
+/// 16 MiB of memory as a raw disk.
+pub(super) fn memory_disk() -> Arc<dyn Disk> {
+    let env: Arc<dyn Environment> = Arc::new(HostEnvironment);
+    Format::Raw.open(Arc::new(MemoryFile::with_len(16 << 20)), Access::ReadWrite, &env).unwrap()
 }
 
 fn unit(number: u8, disk: Arc<GatedDisk>, folder: &Path) -> UnitConfig {

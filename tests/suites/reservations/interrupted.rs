@@ -126,12 +126,14 @@ fn a_fencing_node_that_goes_away_has_fenced_nobody() {
         let mut third = bench.login(3);
         assert_eq!(persistent_out(&mut third, 0, 0, 0, 0, 3).status, GOOD);
         begin_basic(&mut third, PREEMPT, 1, 3, 1);
-        // Its turn comes when the first fence is gone, and that one does not wait for the medium.
+        assert_unanswered(&bench, &mut third);
         if logs_out {
-            two.logout()
+            two.logout();
         } else {
-            drop(two)
+            drop(two);
         }
+        // Whoever logs in as the same port comes after all that its last session began.
+        let _two = bench.login(2);
         bench.disks[0].open();
         assert_eq!(response(&mut third).bhs[3], GOOD);
         assert_eq!(response(&mut one).bhs[3], GOOD);

@@ -31,6 +31,7 @@ use lunkeep_common::scsi::designator::Designation;
 use lunkeep_common::scsi::opcode_table::{Operation, OperationInfo};
 use lunkeep_common::scsi::{Asc, Cdb, Sense};
 
+use super::access_state::AccessState;
 use super::config::{Identity, LogicalUnitConfig, MediumShape};
 use super::copy;
 use super::copy::records::CopyRecords;
@@ -78,6 +79,8 @@ pub(super) struct Context<'a> {
     pub(super) state: &'a State,
     /// The target ports that lead to the unit.
     pub(super) ports: &'a [ExportPort],
+    /// Whether they serve it.
+    pub(super) access: AccessState,
     /// For REQUEST SENSE: the unit attention to report.
     pub(super) attention: Option<Asc>,
     /// For PERSISTENT RESERVE IN: registrations and reservation, and what is told besides.
@@ -215,7 +218,7 @@ pub(super) fn dispatch(context: &Context<'_>, cdb: Cdb) -> Outcome {
             identifying::set(state, kind, parameter_list_length)
         }
         Cdb::ReportTargetPortGroups { extended, allocation_length } => {
-            Ok(port_groups::report(context.ports, extended, allocation_length))
+            Ok(port_groups::report(context.ports, context.access, extended, allocation_length))
         }
         Cdb::SetTargetPortGroups { parameter_list_length } => port_groups::set(parameter_list_length),
         Cdb::ReportTimestamp { allocation_length } => {

@@ -1,9 +1,10 @@
-//! REPORT and SET TARGET PORT GROUPS (SPC-4 §5.15, §6.37, §6.45) in their simplest true form: one group with every target port,
-//! which is always active/optimized.
+//! REPORT and SET TARGET PORT GROUPS (SPC-4 §5.15, §6.37, §6.45) in their simplest true form: one group with every target port of
+//! this process, which is active/optimized as long as it serves the unit.
 
 use bytes::Bytes;
 use lunkeep_common::scsi::{Asc, Sense};
 
+use super::super::access_state::AccessState;
 use super::super::nexus::ExportPort;
 use super::super::step::Completion;
 use super::{DataOutOf, Next, Outcome, data_in};
@@ -12,10 +13,17 @@ use super::{DataOutOf, Next, Outcome, data_in};
 pub(super) const TARGET_PORT_GROUP: u16 = 0;
 /// ASYMMETRIC ACCESS STATE: active/optimized.
 const ACTIVE_OPTIMIZED: u8 = 0x0;
+/// AO_SUP.
+const ACTIVE_SUPPORTED: u8 = 0x01;
 /// Bytes before the descriptors of SET TARGET PORT GROUPS, and of each descriptor.
 const SET_UNIT: usize = 4;
 
-pub(super) fn report(ports: &[ExportPort], extended: bool, allocation_length: u32) -> Next {
+pub(super) fn report(
+    ports: &[ExportPort],
+    access: AccessState,
+    extended: bool,
+    allocation_length: u32,
+) -> Next {
     let mut body = Vec::new();
     if extended {
         // RETURN DATA FORMAT 001b; IMPLICIT TRANSITION TIME zero: there are none.
@@ -23,8 +31,9 @@ pub(super) fn report(ports: &[ExportPort], extended: bool, allocation_length: u3
     }
     let [high, low] = TARGET_PORT_GROUP.to_be_bytes();
     let count = u8::try_from(ports.len()).unwrap_or(u8::MAX);
-    // AO_SUP alone of the supported states; STATUS CODE 0: no status is available.
-    body.extend([ACTIVE_OPTIMIZED, 0x01, high, low, 0, 0, 0, count]);
+    // The supported states are AO_SUP and the one that it is in; STATUS CODE 0: no status is available.
+    let supported = ACTIVE_SUPPORTED | 1 << access.code();
+    body.extend([access.code(), supported, high, low, 0, 0, 0, count]);
     for port in ports.iter().take(count.into()) {
         let [high, low] = port.relative.to_be_bytes();
         body.extend([0, 0, high, low]);

@@ -263,7 +263,12 @@ impl Reservations {
     /// anew; after some rounds of waiting nothing passes it any more, so that it ends.
     pub(super) fn overtakes(&self, request: &Request, decided: &Decided) -> bool {
         let Some(fencing) = &self.fencing else { return true };
-        let Request::Out(out) = request else { return false };
+        let out = match request {
+            Request::Out(out) => out,
+            // It is in force elsewhere already.
+            Request::Follow(_) => return true,
+            Request::Reserve | Request::Release => return false,
+        };
         let (old, new) = (&self.gate.record, &decided.next.record);
         let leaves_alone = match out.action {
             OutAction::Clear => true,

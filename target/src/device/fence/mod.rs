@@ -42,7 +42,7 @@ use super::attention::Slot;
 use super::nexus::{ExportPort, Nexus};
 use super::reservation::{Parameters, PrOut, Record, Refusal, Relation, World, apply};
 use super::step::{Completion, NexusId, Step, TaskId};
-use super::task_set::{Aborted, Phase, Then};
+use super::task_set::{Aborted, GATEWAY, Phase, Then};
 use super::unit::LogicalUnit;
 use crate::limits::{FENCE_ROUNDS_OVERTAKEN_MAX, RESERVATION_COMMANDS_WAITING_MAX};
 
@@ -66,6 +66,21 @@ pub struct Recorded {
     pub aborted: Aborted,
     /// For the audit trail.
     pub event: ReservationEvent,
+    /// For the other gateways: unit attentions with who must be told.
+    pub attentions: Vec<(Nexus, Asc)>,
+    /// For the other gateways: whose commands are aborted.
+    pub abort: Vec<Nexus>,
+}
+
+/// A change that another gateway made, and that is to be in force here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// The change.
+    pub event: ReservationEvent,
+    /// Unit attentions with who must be told.
+    pub attentions: Vec<(Nexus, Asc)>,
+    /// Whose commands are aborted.
+    pub abort: Vec<Nexus>,
 }
 
 /// Why a change of reservations was not made.
@@ -79,6 +94,8 @@ pub enum FenceFailure {
     Persist,
     /// Another gateway changed the record first. Nothing was written.
     Replaced,
+    /// This gateway has no part in the unit any more. Nothing was written.
+    NotMember,
 }
 
 /// A change of reservations, as an audit trail and other gateways are told of it.
@@ -202,6 +219,21 @@ impl LogicalUnit {
         self.go_on(steps.into_iter().collect())
     }
 
+    /// Another gateway made a change: it comes into force here like a command of this one, after those whom it shuts out have left the
+    /// medium, and before commands that wait. The step's task is no session's.
+    pub fn follow(&mut self, task: TaskId, followed: Followed) -> Step {
+        let nexus = Arc::new(followed.event.nexus.clone());
+        let origin = Origin { task, id: GATEWAY, nexus, rule: ReservationRule::Always };
+        match self.start(Waiting { origin, request: Request::Follow(Box::new(followed)) }) {
+            Ok(step) => step,
+            Err(waiting) => {
+                self.tasks.insert(task, GATEWAY, ReservationRule::Always, Phase::Queued);
+                self.reservations.waiting.push_front(*waiting);
+                Step::Waiting
+            }
+        }
+    }
+
     /// Why a command of this nexus may not go on now.
     pub(super) fn refused_now(&self, id: NexusId, rule: ReservationRule) -> Option<Refusal> {
         let Some(attached) = self.nexuses.get(&id) else { return Some(Refusal::Conflict) };
@@ -248,7 +280,8 @@ impl LogicalUnit {
             return Err(waiting.into());
         }
         let fencing = self.reservations.fencing.as_ref();
-        if fencing.is_some_and(|fencing| fencing.concerns(&waiting.origin.nexus)) {
+        let of_gateway = matches!(waiting.request, Request::Follow(_));
+        if !of_gateway && fencing.is_some_and(|fencing| fencing.concerns(&waiting.origin.nexus)) {
             return Err(waiting.into());
         }
         let is_fencing = fencing.is_some();
@@ -304,15 +337,16 @@ impl LogicalUnit {
         (aborted_count, cleared): (usize, Vec<Slot>),
     ) -> Step {
         let event = decided.event(&origin, aborted_count);
-        let Decided { next, attentions, persist, .. } = decided;
+        let Decided { next, attentions, abort, persist, .. } = decided;
         let Origin { task, id, rule, .. } = origin;
+        let told = attentions.clone();
         self.reservations.recording =
             Some(Recording { task, nexus: id, next, attentions, cleared, persists: persist.is_some() });
         // As if on the medium: whoever aborts it must wait, because it may change who has access until it is over.
         let phase =
             Phase::Medium { changes_medium: true, touches: 0..0, then: Then::Complete, aborted: false };
         self.tasks.insert(task, id, rule, phase);
-        Step::Record(Box::new(Recorded { persist, aborted, event }))
+        Step::Record(Box::new(Recorded { persist, aborted, event, attentions: told, abort }))
     }
 
     /// The fence that waits, when the record has changed under it: the gate closes to what it would make of that.
@@ -397,6 +431,7 @@ impl LogicalUnit {
             return Err(refusal.completion());
         }
         match request {
+            Request::Follow(followed) => Ok(Decided::follow(followed)),
             Request::Out(out) => {
                 let known: Vec<_> = if names_device(out) {
                     self.attentions.initiators().cloned().collect()
@@ -455,6 +490,10 @@ impl LogicalUnit {
 const fn failed(failure: FenceFailure) -> Completion {
     match failure {
         FenceFailure::Replaced => Completion::without_data(Status::Busy),
+        FenceFailure::NotMember => {
+            let asc = Asc::TARGET_PORT_IN_UNAVAILABLE_STATE;
+            Completion::check_condition(Sense::new(SenseKey::NotReady, asc))
+        }
         FenceFailure::DrainTimeout | FenceFailure::GivenUp | FenceFailure::Persist => {
             Completion::check_condition(Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE))
         }

@@ -9,8 +9,8 @@ use lunkeep_common::scsi::persistent::Key;
 use super::super::nexus::Nexus;
 use super::super::reservation::{PrOut, Record};
 use super::super::step::{NexusId, TaskId};
-use super::ReservationEvent;
 use super::gate::Gate;
+use super::{Followed, ReservationEvent};
 
 /// A command that may change who has access.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(in super::super) enum Request {
     Reserve,
     /// RELEASE of SPC-2.
     Release,
+    /// What another gateway made of the record.
+    Follow(Box<Followed>),
 }
 
 /// Where a command came from.
@@ -59,6 +61,22 @@ impl Decided {
             key: Key::default(),
             service_action_key: Key::default(),
             removed: Vec::new(),
+        }
+    }
+
+    /// What another gateway decided. It keeps its record itself.
+    pub(super) fn follow(followed: &Followed) -> Self {
+        let Followed { event, attentions, abort } = followed.clone();
+        Self {
+            // With registrations there is no RESERVE of SPC-2, and it changes nothing else.
+            next: Gate { record: event.record, reserved: None },
+            attentions,
+            abort,
+            persist: None,
+            action: event.action,
+            key: event.key,
+            service_action_key: event.service_action_key,
+            removed: event.removed,
         }
     }
 

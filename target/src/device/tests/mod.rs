@@ -1,6 +1,7 @@
 //! Tests of the logical unit as an initiator sees it: CDB bytes in, status, data and sense out.
 
 mod absent;
+mod access_state;
 mod allocation;
 mod attentions;
 mod block_io;
