@@ -1,5 +1,13 @@
 //! Reservations over real sockets: fences against a medium that stalls, and records through kills and damage.
 
+/// The model that the target's own tests judge by.
+#[allow(dead_code, reason = "the target's tests read more of it")]
+#[path = "../../target/src/device/reservation/tests/history.rs"]
+mod history;
+#[allow(dead_code, reason = "the target's tests read more of it")]
+#[path = "../../target/src/device/reservation/tests/rules.rs"]
+mod rules;
+
 #[path = "reservations/bench.rs"]
 mod bench;
 #[path = "reservations/copy.rs"]
@@ -10,6 +18,8 @@ mod fence;
 mod gateways;
 #[path = "reservations/interrupted.rs"]
 mod interrupted;
+#[path = "reservations/kill_workload.rs"]
+mod kill_workload;
 #[path = "reservations/kills.rs"]
 mod kills;
 #[path = "reservations/shared.rs"]

@@ -1,7 +1,9 @@
 //! The state machine against an independent model, and the matrix as a table.
 
+pub(in super::super) mod history;
 mod matrix;
 pub(in super::super) mod model;
+pub(in super::super) mod rules;
 
 use lunkeep_common::name::{InitiatorPort, Isid, PortalGroupTag, TargetPort};
 use lunkeep_common::scsi::persistent::{

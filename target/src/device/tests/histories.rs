@@ -2,42 +2,24 @@
 //! could have come one after another.
 //!
 //! Three nodes send commands, and writes that the medium holds back; records, fences, aborts and failures come when the schedule says
-//! so. The history of calls and answers is then searched for an order that the [independent model](Model) explains, answers and final
-//! state, in which no command comes before one that was answered before it was sent (Wing and Gong). And at every answer, nothing is
+//! so. The history of calls and answers must have [an order that the independent model explains](explained), answers and final state. And at every answer, nothing is
 //! on the medium of a node that the record in force shuts out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::device::reservation::tests::model::{Ask, Model, Verdict, request, seen};
+use crate::device::reservation::tests::history::{Call, Outcome, State, explained};
+use crate::device::reservation::tests::model::{request, seen};
+use crate::device::reservation::tests::rules::{Ask, Model, NODES};
 use crate::device::reservation::tests::{nexus, ports};
 use crate::device::reservation::{Parameters, Record};
 
-const NODES: u8 = 3;
 /// Commands that are under way at a time.
 const CONCURRENT: usize = 4;
 /// Commands in all: the search is exponential in what is concurrent, not in this.
 const COMMANDS: usize = 14;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Good,
-    Conflict,
-    Check(u16),
-    /// It failed, and changed nothing.
-    Failed,
-    /// It was aborted: nobody was told whether it changed anything.
-    Unknown,
-}
-
-#[derive(Clone, Debug)]
-struct Call {
-    ask: Ask,
-    sent: usize,
-    answered: Option<(usize, Outcome)>,
-}
 
 /// What a command waits for.
 #[derive(Debug)]
@@ -293,56 +275,9 @@ fn any_ask(record: &Record, a: u8, b: u8, c: u8) -> Ask {
     Ask { from, action, kind, key, other, to, unregister: action == 7 && c & 16 != 0 }
 }
 
-/// Whether some order of the calls explains every answer, and ends in `last` after `changes` changes of the generation.
-fn explained(calls: &[Call], last: &Model, generation: u32) -> bool {
-    fn search(
-        calls: &[Call],
-        done: u32,
-        state: &Model,
-        generation: u32,
-        end: (&Model, u32),
-        dead: &mut HashSet<(u32, Model, u32)>,
-    ) -> bool {
-        if done.count_ones() as usize == calls.len() {
-            return (state, generation) == end;
-        }
-        if !dead.insert((done, state.clone(), generation)) {
-            return false;
-        }
-        let open = |at: usize| done & 1 << at == 0;
-        let first_answer = (0..calls.len())
-            .filter(|&at| open(at))
-            .filter_map(|at| calls[at].answered.map(|(time, _)| time))
-            .min()
-            .unwrap_or(usize::MAX);
-        for (at, call) in calls.iter().enumerate() {
-            if !open(at) || call.sent > first_answer {
-                continue;
-            }
-            let outcome = call.answered.map_or(Outcome::Unknown, |(_, outcome)| outcome);
-            let done = done | 1 << at;
-            let unchanged = matches!(outcome, Outcome::Failed | Outcome::Unknown);
-            if unchanged && search(calls, done, state, generation, end, dead) {
-                return true;
-            }
-            let found = match (state.answer(call.ask), outcome) {
-                (Verdict::Good(says), Outcome::Good | Outcome::Unknown) => {
-                    let generation = generation + u32::from(says.counts);
-                    search(calls, done, &says.next, generation, end, dead)
-                }
-                (Verdict::Conflict, Outcome::Conflict) => search(calls, done, state, generation, end, dead),
-                (Verdict::Check(code), Outcome::Check(told)) if code == told => {
-                    search(calls, done, state, generation, end, dead)
-                }
-                _ => false,
-            };
-            if found {
-                return true;
-            }
-        }
-        false
-    }
-    search(calls, 0, &Model::default(), 0, (last, generation), &mut HashSet::new())
+/// Before the first call.
+fn start() -> State {
+    (Model::default(), 0)
 }
 
 fn run(schedule: &[u32]) -> Lab {
@@ -361,7 +296,7 @@ proptest! {
         let lab = run(&schedule);
         let record = lab.bench.unit.reservation_record();
         prop_assert!(
-            explained(&lab.calls, &seen(record), record.generation),
+            explained(&start(), &lab.calls, &(seen(record), record.generation)),
             "{record:?}\n{:#?}", lab.calls
         );
     }
@@ -417,7 +352,7 @@ fn control_a_fence_that_makes_what_was_decided_when_it_began_is_found() {
             continue;
         };
         let Some(stale) = lab.first_decided.get(&at) else { continue };
-        found += usize::from(!explained(&lab.calls, &seen(stale), stale.generation));
+        found += usize::from(!explained(&start(), &lab.calls, &(seen(stale), stale.generation)));
     }
     assert!(found > 0);
 }
@@ -434,7 +369,7 @@ fn control_an_answer_that_no_order_explains_is_found() {
             continue;
         };
         call.answered = call.answered.map(|(time, _)| (time, Outcome::Good));
-        found += usize::from(!explained(&lab.calls, &seen(&record), record.generation));
+        found += usize::from(!explained(&start(), &lab.calls, &(seen(&record), record.generation)));
     }
     assert!(found > 50, "{found}");
 }
