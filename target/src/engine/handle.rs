@@ -164,6 +164,7 @@ impl ServerHandle {
         let _one_at_a_time = self.shared.changes.lock().await;
         let name = config.name.clone();
         self.shared.topology_mut().add_target(config, &self.shared.settings)?;
+        self.shared.topology().units().for_each(|unit| unit.join(&self.shared));
         tracing::info!(target = %name, "target added");
         Ok(())
     }
@@ -178,6 +179,7 @@ impl ServerHandle {
         let served = topology.targets.get(target).ok_or_else(|| ChangeError::NoTarget(target.clone()))?;
         let served = served.clone();
         topology.add_lun(&served, &lun, &self.shared.settings)?;
+        topology.units().for_each(|unit| unit.join(&self.shared));
         for session in self.sessions_of(target) {
             let Some(port) = &session.target else { continue };
             let nexus = topology.nexus(&session.initiator, port);

@@ -236,9 +236,7 @@ impl Server {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        for unit in shared.targets.values().flat_map(|target| target.units.values()) {
-            unit.join(&shared);
-        }
+        shared.topology().units().for_each(|unit| unit.join(&shared));
         for (index, listener) in listeners.into_iter().enumerate() {
             shared.tasks.spawn(accept(shared.clone(), index, listener));
         }

@@ -174,10 +174,12 @@ fn whatever_three_initiators_did_before_a_kill_the_record_is_what_some_order_of_
         before = after;
     }
     assert!(answered > 0, "no command was ever answered");
-    println!(
-        "{rounds} kills: {answered} answered, {open} unanswered, {kept} times one of these is in the record"
+    report::table(
+        "kills of a reservation workload",
+        &format!(
+            "{rounds} kills: {answered} commands answered, {open} not, {kept} times one of these is in the record"
+        ),
     );
-    let _ = std::io::stdout().flush();
 }
 
 /// What the check is worth: an answered command that is missing from the record, and one in it that nobody sent, are noticed.
