@@ -12,6 +12,8 @@ mod rules;
 mod bench;
 #[path = "reservations/copy.rs"]
 mod copy;
+#[path = "reservations/costs.rs"]
+mod costs;
 #[path = "reservations/fence.rs"]
 mod fence;
 #[path = "reservations/gateways.rs"]

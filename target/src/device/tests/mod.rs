@@ -9,6 +9,7 @@ mod cache;
 mod capacity;
 mod compare_and_write;
 mod conformance_page;
+mod costs;
 mod erase;
 mod fence;
 mod histories;
