@@ -8,6 +8,8 @@ mod history;
 #[path = "../../target/src/device/reservation/tests/rules.rs"]
 mod rules;
 
+#[path = "reservations/audit.rs"]
+mod audit;
 #[path = "reservations/bench.rs"]
 mod bench;
 #[path = "reservations/copy.rs"]

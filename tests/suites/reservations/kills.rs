@@ -86,6 +86,9 @@ fn a_damaged_record_closes_the_medium_until_it_is_replaced() {
     assert_eq!(one.write_blocks(0, 0, &[1; 512], 512).status, CONFLICT);
     assert_eq!(two.write_blocks(0, 0, &[1; 512], 512).status, GOOD);
     target.stop();
+    let trail = std::fs::read_to_string(folder.file("disk.img.lunkeep/reservations.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(trail.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["action"], &last["outcome"]), (&"REPLACE LOST RESERVATION".into(), &"done".into()));
 }
 
 #[test]
