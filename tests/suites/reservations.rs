@@ -26,6 +26,8 @@ mod interrupted;
 mod kill_workload;
 #[path = "reservations/kills.rs"]
 mod kills;
+#[path = "reservations/scenarios.rs"]
+mod scenarios;
 #[path = "reservations/shared.rs"]
 mod shared;
 

@@ -140,10 +140,12 @@ impl Unit {
         });
     }
 
-    /// The device's state machine.
+    /// The device's state machine, which knows whether this process serves the unit now.
     pub(super) fn lock(&self) -> MutexGuard<'_, LogicalUnit> {
         // The state machine does not panic; should it, the state is what its last complete step left.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut unit = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        unit.set_access(self.keeper.access());
+        unit
     }
 
     /// Does something that a task can end with, then `then` with what came of it. Only after that, so that answers leave in the order of

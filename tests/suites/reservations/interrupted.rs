@@ -42,6 +42,29 @@ fn function(peer: &mut Peer, function: u8) -> u8 {
     function_response(peer)
 }
 
+/// LOGICAL UNIT RESET of LUN 0, to its answer.
+pub(super) fn reset(peer: &mut Peer) {
+    reset_lun(peer, 0);
+}
+
+/// LOGICAL UNIT RESET, to its answer.
+pub(super) fn reset_lun(peer: &mut Peer, lun: u8) {
+    let frame = Frame::new(opcode::TASK_MANAGEMENT | 0x40)
+        .flags(0x80 | LOGICAL_UNIT_RESET)
+        .put(9, &[lun])
+        .word(16, 0x7777)
+        .word(20, u32::MAX)
+        .word(24, peer.cmd_sn)
+        .word(28, peer.exp_stat_sn);
+    peer.send(&frame);
+    assert_eq!(function_response(peer), COMPLETE);
+}
+
+/// ABORT TASK SET on LUN 0: what it is answered with.
+pub(super) fn abort_own_tasks(peer: &mut Peer) -> u8 {
+    function(peer, ABORT_TASK_SET)
+}
+
 /// One holds a reservation for registrants, has a write at the medium, and two waits with a PREEMPT of it. The tag and CmdSN of that.
 fn waiting(bench: &Bench, action: u8) -> (Peer, Peer, (u32, u32)) {
     let (mut one, mut two) = bench.registered();
