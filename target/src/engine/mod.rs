@@ -24,6 +24,7 @@ mod logins;
 mod media;
 pub mod medium;
 pub mod new_file;
+mod operation;
 mod range_lock;
 mod reservations;
 pub use handle::{ChangeError, LoggedOut, RemovedLun, RemovedTarget, ServerHandle, Which, shape_of};

@@ -10,10 +10,11 @@ use super::buffers::Buffers;
 use super::config::UnitConfig;
 use super::lane::Lane;
 use super::latch::Drains;
+use super::operation::Job;
 use super::range_lock::RangeLock;
 use super::reservations::{RecordKeeper, UnitFollower};
 use super::server::Shared;
-use super::session_task::{self, Job};
+use super::session_task;
 use crate::device::{
     Aborted, AbortedTask, ChangeRefusal, Completion, Interrupted, LogicalUnit, Resumed, Step, TaskId,
 };
