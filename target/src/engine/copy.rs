@@ -6,6 +6,7 @@
 //!
 //! All logical units of a copy are entered before anything is copied: a list that names one that is not there copies nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -108,9 +109,9 @@ impl Manager {
     }
 
     async fn copy_segments(&mut self, list: &ExtendedCopyList) -> Result<(), Completion> {
-        let mut plan = Vec::new();
+        let (mut plan, mut entered) = (Vec::new(), HashMap::new());
         for (number, segment) in (0..).zip(&list.segments) {
-            plan.push((number, self.plan(list, segment, number)?));
+            plan.push((number, self.plan(list, segment, number, &mut entered)?));
         }
         for (number, planned) in plan {
             if let Some((from, to, piece)) = planned {
@@ -132,9 +133,18 @@ impl Manager {
         list: &ExtendedCopyList,
         segment: &Segment,
         number: u16,
+        entered: &mut HashMap<u16, Operand>,
     ) -> Result<Option<(Operand, Operand, Piece)>, Completion> {
-        let from = self.operand(list, segment.source, number)?;
-        let to = self.operand(list, segment.destination, number)?;
+        // Each is looked for once, however many segments there are.
+        let mut operand = |id: CscdId| {
+            if let Some(known) = entered.get(&id.0) {
+                return Ok(known.clone());
+            }
+            let found = self.operand(list, id, number)?;
+            entered.insert(id.0, found.clone());
+            Ok(found)
+        };
+        let (from, to) = (operand(segment.source)?, operand(segment.destination)?);
         let piece = pieces::of_segment(segment, &from.pass.medium, &to.pass.medium);
         let piece = piece.map_err(|asc| copy_aborted(asc, number))?;
         Ok(piece.map(|piece| (from, to, piece)))

@@ -20,7 +20,7 @@ pub(super) mod records;
 pub(super) mod tokens;
 
 use bytes::Bytes;
-use lunkeep_common::scsi::designator::Designation;
+use lunkeep_common::scsi::designator::{Association, Designation, Designator};
 use lunkeep_common::scsi::opcode_table::{Operation, ReservationRule};
 use lunkeep_common::scsi::third_party_copy::{
     CopyStatus, ExtendedCopyList, ListIdUsage, PopulateTokenList, RodToken, TransferCount,
@@ -129,7 +129,10 @@ impl LogicalUnit {
     /// Whether this is a name of the logical unit.
     #[must_use]
     pub fn is_named(&self, name: &Designation) -> bool {
-        commands::names_of_unit(&self.config.identity).any(|own| own == *name)
+        match (name.association, &name.designator) {
+            (Association::LogicalUnit, Designator::Naa(naa)) => *naa == self.config.identity.naa,
+            _ => commands::names_of_unit(&self.config.identity).any(|own| own == *name),
+        }
     }
 
     /// Lets a copy of this nexus in; `None` when the nexus is not attached, or is about to lose the unit.

@@ -293,6 +293,23 @@ fn write_leg() -> Leg {
     Leg::Write { offset: 512, data: vec![1; 512].into() }
 }
 
+#[test]
+fn a_unit_is_known_by_each_of_its_own_names_and_by_no_other() {
+    let bench = Bench::new();
+    let name = |association, designator| bench.unit.is_named(&Designation { association, designator });
+    let naa = config().identity.naa;
+    let t10 = |identifier: &str| Designator::T10VendorId {
+        vendor: "LUNKEEP".into(),
+        identifier: identifier.as_bytes().to_vec(),
+    };
+    assert!(name(Association::LogicalUnit, Designator::Naa(naa.clone())));
+    assert!(name(Association::LogicalUnit, t10("Virtual disk    3600102030405060")));
+    assert!(!name(Association::LogicalUnit, t10("Virtual disk    3600102030405061")));
+    assert!(!name(Association::LogicalUnit, Designator::Naa(naa[..7].to_vec())));
+    assert!(!name(Association::TargetPort, Designator::Naa(naa)));
+    assert!(!name(Association::TargetPort, Designator::RelativeTargetPort(1)));
+}
+
 /// What the fence waited for is gone.
 fn end_fence(bench: &mut Bench, task: TaskId) {
     let mut step = bench.unit.fence_drained(task, Ok(())).remove(0).step;
