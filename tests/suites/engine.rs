@@ -12,6 +12,8 @@ mod endings;
 mod erase;
 #[path = "engine/online.rs"]
 mod online;
+#[path = "engine/scopes.rs"]
+mod scopes;
 #[path = "engine/task_sets.rs"]
 mod task_sets;
 

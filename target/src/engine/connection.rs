@@ -82,6 +82,10 @@ pub(super) async fn serve(
     };
     wire.enter_full_feature(&login);
     let outcome = full_feature(shared, &session, &link, &mut wire).await;
+    if matches!(outcome, Err(ConnectionError::Frame(_) | ConnectionError::Fault(_))) {
+        session.lock().announce_connection_drop(link.cid);
+        session.wake_others();
+    }
     // What is queued explains the end to the peer; a peer that does not read must not hold us.
     let _ = tokio::time::timeout(FLUSH_TIME, wire.flush_session(&session, link.cid)).await;
     drop(wire);

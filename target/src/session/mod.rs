@@ -375,6 +375,20 @@ impl Session {
         self.parameters.default_time2wait
     }
 
+    /// Tells the initiator that the target drops a connection (RFC 7143 §11.9.1, event 2): on that connection, for as far as it still
+    /// carries anything, and on another one, from which it knows even when that one carries nothing any more.
+    pub fn announce_connection_drop(&mut self, dropped: Cid) {
+        let SessionParameters { default_time2wait, default_time2retain, .. } = self.parameters;
+        let parameters = [dropped.0, default_time2wait, default_time2retain];
+        let message = Message { parameters, ..Message::new(AsyncEvent::ConnectionDropped) };
+        let open = |cid: &Cid| self.connection_state(*cid).is_open();
+        let cids = self.connections.iter().map(|connection| connection.cid).filter(open);
+        let (own, other): (Vec<_>, Vec<_>) = cids.partition(|&cid| cid == dropped);
+        own.into_iter()
+            .chain(other.into_iter().next())
+            .for_each(|cid| self.requeue(cid, Item::Message(message)));
+    }
+
     /// Asks the initiator on each connection to log out within so many seconds (RFC 7143 §11.9.1, event 1).
     pub fn request_logout(&mut self, seconds: u16) {
         let message = Message { parameters: [0, 0, seconds], ..Message::new(AsyncEvent::LogoutRequested) };

@@ -24,6 +24,7 @@ use super::*;
 
 mod matrix;
 mod recovery;
+mod text;
 
 const CID: Cid = Cid(1);
 const FIRST_CMD_SN: u32 = 0xffff_fffe;
