@@ -94,18 +94,38 @@ fn parse(output: &str) -> Vec<(String, Verdict)> {
     tests
 }
 
-/// A line for each suite and one for the sum.
-pub fn table(title: &str, results: &[SuiteResult]) -> String {
-    let mut out = format!("{title}\n  {:<24} {:>6} {:>6} {:>7}\n", "suite", "passed", "failed", "skipped");
-    let mut sums = [0; 3];
-    for result in results {
-        let counts =
-            [Verdict::Passed, Verdict::Failed, Verdict::Skipped].map(|verdict| result.count(verdict));
-        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        let note = if result.ended { "" } else { "  did not end" };
-        out += &format!("  {:<24} {:>6} {:>6} {:>7}{note}\n", result.suite, counts[0], counts[1], counts[2]);
+/// A line for each suite and one for the sum, with a column for each run: passed, failed and skipped tests.
+pub fn table(title: &str, runs: &[(&str, &[SuiteResult])]) -> String {
+    let counts = |result: &SuiteResult| {
+        [Verdict::Passed, Verdict::Failed, Verdict::Skipped].map(|verdict| result.count(verdict))
+    };
+    let cell = |[passed, failed, skipped]: [usize; 3], note: &str| {
+        format!(" {passed:>4} {failed:>3} {skipped:>3}{note}")
+    };
+    let mut head = format!("{title} (passed, failed, skipped; * did not end)\n  {:<24}", "suite");
+    runs.iter().for_each(|(name, _)| head += &format!(" {name:>12} "));
+    let mut suites: Vec<&str> = Vec::new();
+    for result in runs.iter().flat_map(|(_, results)| results.iter()) {
+        if !suites.contains(&result.suite.as_str()) {
+            suites.push(&result.suite);
+        }
     }
-    out + &format!("  {:<24} {:>6} {:>6} {:>7}", "sum", sums[0], sums[1], sums[2])
+    let mut out = head;
+    for suite in suites {
+        out += &format!("\n  {suite:<24}");
+        for (_, results) in runs {
+            let found = results.iter().find(|result| result.suite == suite);
+            out += &found.map_or(" ".repeat(14), |result| {
+                format!(" {}", cell(counts(result), if result.ended { " " } else { "*" }))
+            });
+        }
+    }
+    out += &format!("\n  {:<24}", "sum");
+    for (_, results) in runs {
+        let sum = results.iter().map(counts).fold([0; 3], |sum, one| [0, 1, 2].map(|at| sum[at] + one[at]));
+        out += &format!(" {}", cell(sum, " "));
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,91 +1,141 @@
-//! libiscsi's `iscsi-test-cu` against `serve`: it must run to its end without hanging or hurting the process.
+//! libiscsi's `iscsi-test-cu`, whole, against LUNs of several kinds: nothing fails and nothing is skipped but what docs/conformance.md
+//! lists, each with its reason. `tests/run --full` runs it against tgt besides, and prints that beside it.
 //!
-//! fixtures/conformance/iscsi-test-cu.txt lists the tests that pass: one that stops passing fails this suite. A test that newly
-//! passes is told in the table; `LUNKEEP_BLESS=1 tests/run --only conformance` writes the list anew.
+//! Everything is in one process with a thread for each kind, and a target for each, since resets and reservations of one run would
+//! disturb another.
+
+#[path = "conformance/kinds.rs"]
+mod kinds;
+#[path = "conformance/page.rs"]
+mod page;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use kinds::{KINDS, Served};
 use lunkeep_tests::cunit::{self, SuiteResult, Verdict};
-use lunkeep_tests::target::{Folder, Target};
-use lunkeep_tests::{foreign, programs, report};
+use lunkeep_tests::target::Folder;
+use lunkeep_tests::{foreign, report};
+use page::Page;
 
-/// For one suite. The longest takes a few seconds here.
-const LIMIT: Duration = Duration::from_secs(90);
+/// For one suite. The longest takes a quarter of a minute when the machine has nothing else to do.
+const LIMIT: Duration = Duration::from_secs(180);
 
-fn list() -> PathBuf {
-    foreign::root().join("fixtures/conformance/iscsi-test-cu.txt")
+/// Names of the tests of a run that ended so, as `SUITE.TEST`.
+fn names(results: &[SuiteResult], verdict: Verdict) -> BTreeSet<String> {
+    let of = |result: &SuiteResult| {
+        let suite = result.suite.clone();
+        let tests = result.tests.iter().filter(|(_, found)| *found == verdict);
+        tests.map(|(test, _)| format!("{suite}.{test}")).collect::<Vec<_>>()
+    };
+    results.iter().flat_map(of).collect()
+}
+
+/// Runs every suite of the tool, in its own order.
+fn run(served: &mut Served) -> Vec<SuiteResult> {
+    let [url, second] = served.urls();
+    let mut results = Vec::new();
+    for suite in cunit::suites() {
+        let multipath = suite.ends_with(".MultipathIO");
+        let urls: &[&str] = if multipath { &[&url, &second] } else { &[&url] };
+        results.push(cunit::run(&suite, urls, LIMIT));
+        served.assert_healthy();
+    }
+    results
+}
+
+/// What a run has that the page does not say, or does not have that it says.
+fn differences(kind: &str, results: &[SuiteResult], page: &Page) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for result in results.iter().filter(|result| !result.ended) {
+        wrong.push(format!("{kind}: {} did not run to its end", result.suite));
+    }
+    let (failed, skipped) = (names(results, Verdict::Failed), names(results, Verdict::Skipped));
+    wrong.extend(failed.difference(&page.failed(kind)).map(|test| format!("{kind}: {test} failed")));
+    let listed = page.skipped(kind);
+    wrong.extend(skipped.difference(&listed).map(|test| format!("{kind}: {test} was skipped")));
+    wrong.extend(listed.difference(&skipped).map(|test| format!("{kind}: {test} was not skipped")));
+    wrong
 }
 
 #[test]
-fn iscsi_test_cu_runs_to_its_end_and_passes_no_fewer_tests_than_before() {
+fn iscsi_test_cu_fails_and_skips_nothing_but_what_the_page_lists() {
+    if !foreign::available(&["iscsi-test-cu", "stdbuf"]) {
+        return;
+    }
+    let with_tgt = report::full() && foreign::available(&["tgtd", "tgtadm"]);
+    let kinds: Vec<_> = KINDS.iter().filter(|kind| with_tgt || kind.is_ours()).collect();
+    let runs: Vec<(&str, Vec<SuiteResult>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = kinds
+            .iter()
+            .map(|kind| {
+                scope.spawn(|| {
+                    let folder = Folder::new();
+                    let mut served = kind.serve(&folder);
+                    let results = run(&mut served);
+                    served.stop();
+                    (kind.name, results)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let columns: Vec<(&str, &[SuiteResult])> =
+        runs.iter().map(|(name, results)| (*name, results.as_slice())).collect();
+    report::table("conformance", &cunit::table("iscsi-test-cu", &columns));
+    let page = Page::read();
+    let mut wrong = Vec::new();
+    for (kind, results) in runs.iter().filter(|(kind, _)| *kind != kinds::TGT) {
+        let found = differences(kind, results, &page);
+        for result in
+            results.iter().filter(|r| found.iter().any(|line| line.contains(&format!(" {}", r.suite))))
+        {
+            println!("==== {kind} {}\n{}", result.suite, result.output);
+        }
+        wrong.extend(found);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_test_of_a_disk_that_takes_no_writes_passes_on_one() {
     if !foreign::available(&["iscsi-test-cu", "stdbuf"]) {
         return;
     }
     let folder = Folder::new();
-    let mut target =
-        Target::serve(programs!(), ["--disk", &format!("{},size=256M", folder.name("disk.vhdx"))]);
-    let url = target.url(0);
-    let mut results = Vec::new();
-    for suite in cunit::suites() {
-        let result = if suite.ends_with(".MultipathIO") {
-            cunit::run(&suite, &[&url, &url], LIMIT)
-        } else {
-            cunit::run(&suite, &[&url], LIMIT)
-        };
-        target.assert_healthy();
-        results.push(result);
-    }
-    target.stop();
-    let passed = passed(&results);
-    if std::env::var_os("LUNKEEP_BLESS").is_some() {
-        bless(&passed);
-    }
-    judge(&results, &passed);
+    let mut served = kinds::read_only(&folder);
+    let [url, _] = served.urls();
+    let result = cunit::run("ALL.ReadOnly", &[&url], LIMIT);
+    served.assert_healthy();
+    assert_eq!(result.tests, [("ReadOnlySBC".to_owned(), Verdict::Passed)], "{}", result.output);
+    served.stop();
 }
 
-fn passed(results: &[SuiteResult]) -> BTreeSet<String> {
-    let name = |result: &SuiteResult, test: &str| format!("{}.{test}", result.suite);
-    results
-        .iter()
-        .flat_map(|result| result.tests.iter().map(move |test| (result, test)))
-        .filter(|(_, (_, verdict))| *verdict == Verdict::Passed)
-        .map(|(result, (test, _))| name(result, test))
-        .collect()
+/// The tool looks at the erasure three seconds after it began it, and again after a reset and a new login: that takes a disk for
+/// which an erasure lasts longer than that.
+#[test]
+fn an_erasure_that_lasts_goes_on_through_every_abort_and_reset() {
+    if !report::full() {
+        return report::skip("", "it writes 12 GiB; tests/run --full has it");
+    }
+    if !foreign::available(&["iscsi-test-cu", "stdbuf"]) {
+        return;
+    }
+    let folder = Folder::new();
+    let mut served = kinds::large(&folder);
+    let [url, _] = served.urls();
+    let result = cunit::run("ALL.Sanitize.Reset", &[&url], LIMIT * 5);
+    served.assert_healthy();
+    assert_eq!(result.tests, [("Reset".to_owned(), Verdict::Passed)], "{}", result.output);
+    served.stop();
 }
 
-fn bless(passed: &BTreeSet<String>) {
-    let mut text = "# Tests of libiscsi 1.19's iscsi-test-cu that pass against a dynamic VHDX; see tests/suites/conformance.rs.\n".to_owned();
-    passed.iter().for_each(|name| text += &format!("{name}\n"));
-    std::fs::create_dir_all(list().parent().unwrap()).unwrap();
-    std::fs::write(list(), text).unwrap();
-}
-
-fn judge(results: &[SuiteResult], passed: &BTreeSet<String>) {
-    let listed = std::fs::read_to_string(list()).unwrap();
-    let expected: BTreeSet<String> =
-        listed.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
-    let newly: Vec<_> = passed.difference(&expected).map(String::as_str).collect();
-    let lost: Vec<_> = expected.difference(passed).map(String::as_str).collect();
-    let mut table = cunit::table("iscsi-test-cu against a dynamic VHDX", results);
-    for (what, names) in [("newly pass", &newly), ("passed before", &lost)] {
-        if !names.is_empty() {
-            table += &format!("\n  {what}: {}", names.join(" "));
-        }
+#[test]
+fn the_page_names_tests_of_the_tool_and_kinds_that_there_are() {
+    let page = Page::read();
+    let known: BTreeSet<&str> = KINDS.iter().filter(|kind| kind.is_ours()).map(|kind| kind.name).collect();
+    for row in page.rows() {
+        assert!(row.kinds.iter().all(|kind| known.contains(kind.as_str())), "{row:?}");
+        assert!(!row.tests.is_empty() && row.reason.len() > 20, "{row:?}");
     }
-    report::table("conformance", &table);
-    let hung: Vec<_> = results.iter().filter(|result| !result.ended).collect();
-    for result in results
-        .iter()
-        .filter(|result| !result.ended || lost.iter().any(|name| name.starts_with(&result.suite)))
-    {
-        println!("==== {}\n{}", result.suite, result.output);
-    }
-    assert!(
-        hung.is_empty(),
-        "did not run to their end: {:?}",
-        hung.iter().map(|r| &r.suite).collect::<Vec<_>>()
-    );
-    assert!(lost.is_empty(), "passed before: {lost:?}");
 }

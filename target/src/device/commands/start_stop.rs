@@ -24,6 +24,10 @@ pub(super) fn start_stop(
         return Err(sense);
     }
     let next = match (start, load_eject) {
+        // SBC-3 does not say; a drive that is locked while it is empty stays so.
+        (true, true) if state.medium == MediumState::Absent && !state.preventing.is_empty() => {
+            return Err(Sense::illegal_request(Asc::MEDIUM_REMOVAL_PREVENTED));
+        }
         (true, true) => MediumState::Ready,
         (_, false) if state.medium == MediumState::Absent => {
             return Err(Sense::new(SenseKey::NotReady, Asc::MEDIUM_NOT_PRESENT));

@@ -48,6 +48,22 @@ fn a_medium_whose_removal_any_nexus_prevents_stays() {
 }
 
 #[test]
+fn no_medium_is_loaded_while_removal_is_prevented() {
+    let mut bench = removable();
+    good(bench.run(&EJECT));
+    bench.nexus = NexusId(2);
+    good(bench.run(&PREVENT));
+    bench.nexus = NexusId(1);
+    assert_eq!(sense(bench.run(&LOAD)), illegal(Asc::MEDIUM_REMOVAL_PREVENTED));
+    assert_eq!(sense(bench.run(&[0; 6])), absent());
+    bench.unit.detach(NexusId(2));
+    good(bench.run(&LOAD));
+    bench.nexus = NexusId(1);
+    good(bench.run(&PREVENT));
+    good(bench.run(&LOAD));
+}
+
+#[test]
 fn a_reset_allows_removal_again() {
     for kind in [Reset::LogicalUnit, Reset::TargetWarm, Reset::TargetCold] {
         let mut bench = removable();
