@@ -234,3 +234,12 @@ pub const TOKEN_INACTIVITY_MAX: u32 = 600;
 
 /// The same when POPULATE TOKEN asks for no time. Windows uses a token at once.
 pub const TOKEN_INACTIVITY_DEFAULT: u32 = 60;
+
+/// Bytes in a second that an erasure is expected to write: an ordinary disk's rate. For the command timeouts that are reported.
+pub const ERASE_RATE_NOMINAL: u64 = 128 << 20;
+
+/// Bytes in a second below which an erasure is taken for stuck: a busy disk's rate, shared with everything else that it does.
+pub const ERASE_RATE_SLOWEST: u64 = 8 << 20;
+
+/// Passes of one SANITIZE OVERWRITE: OVERWRITE COUNT has five bits (SBC-3 §5.24.2.2).
+pub const ERASE_PASSES_MAX: u64 = 31;

@@ -116,7 +116,7 @@ fn the_test_of_a_disk_that_takes_no_writes_passes_on_one() {
 #[test]
 fn an_erasure_that_lasts_goes_on_through_every_abort_and_reset() {
     if !report::full() {
-        return report::skip("", "it writes 12 GiB; tests/run --full has it");
+        return report::skip("", "it writes 3 GiB; tests/run --full has it");
     }
     if !foreign::available(&["iscsi-test-cu", "stdbuf"]) {
         return;

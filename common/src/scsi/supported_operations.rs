@@ -23,22 +23,49 @@ pub struct SupportedCommand {
     pub cdb_len: u16,
 }
 
-/// A command timeouts descriptor that reports nothing: both timeouts zero (SPC-4 §6.35.4).
-const NO_TIMEOUTS: [u8; 12] = [0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// A command timeouts descriptor (SPC-4 §6.35.4), in seconds; zero reports nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandTimeouts {
+    /// NOMINAL COMMAND PROCESSING TIMEOUT: after this long it may be asked whether the command makes progress.
+    pub nominal: u32,
+    /// RECOMMENDED COMMAND TIMEOUT: before this, nobody should take the command for lost.
+    pub recommended: u32,
+}
 
-/// all_commands parameter data (SPC-4 §6.35.2), not yet cut to an allocation length.
-pub fn encode_all<'a>(commands: impl IntoIterator<Item = &'a OperationInfo>, timeouts: bool) -> Vec<u8> {
+/// Bytes of a command timeouts descriptor.
+const TIMEOUTS_LEN: usize = 12;
+
+impl CommandTimeouts {
+    fn encode(self) -> [u8; TIMEOUTS_LEN] {
+        let mut out = [0; TIMEOUTS_LEN];
+        // DESCRIPTOR LENGTH counts what follows it.
+        out[1] = 10;
+        out[4..8].copy_from_slice(&self.nominal.to_be_bytes());
+        out[8..].copy_from_slice(&self.recommended.to_be_bytes());
+        out
+    }
+
+    /// Reads a descriptor.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(Self { nominal: u32_at(bytes, 4)?, recommended: u32_at(bytes, 8)? })
+    }
+}
+
+/// all_commands parameter data (SPC-4 §6.35.2), not yet cut to an allocation length, of commands with what is reported of their
+/// timeouts, if anything was asked for.
+pub fn encode_all<'a>(
+    commands: impl IntoIterator<Item = (&'a OperationInfo, Option<CommandTimeouts>)>,
+) -> Vec<u8> {
     let mut out = vec![0; 4];
-    for info in commands {
+    for (info, timeouts) in commands {
         let action = u16::from(info.service_action.unwrap_or(0));
-        let flags = u8::from(timeouts) << 1 | u8::from(info.service_action.is_some());
+        let flags = u8::from(timeouts.is_some()) << 1 | u8::from(info.service_action.is_some());
         out.extend([info.opcode, 0]);
         out.extend(action.to_be_bytes());
         out.extend([0, flags]);
         out.extend(u16::try_from(info.usage.len()).unwrap_or(u16::MAX).to_be_bytes());
-        if timeouts {
-            out.extend(NO_TIMEOUTS);
-        }
+        out.extend(timeouts.into_iter().flat_map(CommandTimeouts::encode));
     }
     let len = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
     out[..4].copy_from_slice(&len.to_be_bytes());
@@ -55,7 +82,7 @@ pub fn decode_all(bytes: &[u8]) -> Option<Vec<SupportedCommand>> {
     while let (Some(opcode), Some(flags)) = (u8_at(rest, 0), u8_at(rest, 5)) {
         let (Some(action), Some(cdb_len)) = (u16_at(rest, 2), u16_at(rest, 6)) else { break };
         all.push(SupportedCommand { opcode, service_action: (flags & 1 != 0).then_some(action), cdb_len });
-        let len = if flags & 2 != 0 { 8 + NO_TIMEOUTS.len() } else { 8 };
+        let len = if flags & 2 != 0 { 8 + TIMEOUTS_LEN } else { 8 };
         rest = rest.get(len..).unwrap_or_default();
     }
     Some(all)
@@ -63,15 +90,13 @@ pub fn decode_all(bytes: &[u8]) -> Option<Vec<SupportedCommand>> {
 
 /// one_command parameter data (SPC-4 §6.35.3): `usage` is empty when the command is not supported.
 #[must_use]
-pub fn encode_one(support: Support, usage: &[u8], timeouts: bool) -> Vec<u8> {
+pub fn encode_one(support: Support, usage: &[u8], timeouts: Option<CommandTimeouts>) -> Vec<u8> {
     // CTDP; without a command there is nothing to time.
-    let timeouts = timeouts && !usage.is_empty();
-    let mut out = vec![0, u8::from(timeouts) << 7 | support as u8];
+    let timeouts = timeouts.filter(|_| !usage.is_empty());
+    let mut out = vec![0, u8::from(timeouts.is_some()) << 7 | support as u8];
     out.extend(u16::try_from(usage.len()).unwrap_or(u16::MAX).to_be_bytes());
     out.extend(usage);
-    if timeouts {
-        out.extend(NO_TIMEOUTS);
-    }
+    out.extend(timeouts.into_iter().flat_map(CommandTimeouts::encode));
     out
 }
 
@@ -142,9 +167,10 @@ mod tests {
                 cdb_len: info.usage.len().try_into().unwrap(),
             })
             .collect();
-        for timeouts in [false, true] {
-            let bytes = encode_all(TABLE, timeouts);
-            assert_eq!(bytes.len(), 4 + TABLE.len() * if timeouts { 20 } else { 8 });
+        for timeouts in [None, Some(CommandTimeouts { nominal: 7, recommended: 1 << 20 })] {
+            let bytes = encode_all(TABLE.iter().map(|info| (info, timeouts)));
+            assert_eq!(bytes.len(), 4 + TABLE.len() * if timeouts.is_some() { 20 } else { 8 });
+            assert_eq!(timeouts.and_then(|_| CommandTimeouts::decode(&bytes[12..])), timeouts);
             assert_eq!(decode_all(&bytes).as_ref(), Some(&expected));
             for end in 0..bytes.len() {
                 assert!(decode_all(&bytes[..end]).is_none_or(|all| all.len() <= TABLE.len()));
@@ -155,10 +181,10 @@ mod tests {
     #[test]
     fn one_command_survives_the_wire() {
         let usage = Operation::ReadCapacity16.info().usage;
-        let bytes = encode_one(Support::Standard, usage, true);
+        let bytes = encode_one(Support::Standard, usage, Some(CommandTimeouts::default()));
         assert_eq!(bytes.len(), 4 + 16 + 12);
         assert_eq!(decode_one(&bytes), Some((true, usage)));
-        let bytes = encode_one(Support::No, &[], true);
+        let bytes = encode_one(Support::No, &[], Some(CommandTimeouts::default()));
         assert_eq!(bytes, [0, 1, 0, 0]);
         assert_eq!(decode_one(&bytes), Some((false, [].as_slice())));
     }

@@ -1,7 +1,7 @@
 //! Changes of the unit that commands make, and who is told of them; erasing.
 
 use lunkeep_common::scsi::opcode_table::ReservationRule;
-use lunkeep_common::scsi::{Asc, SenseFormat, Status};
+use lunkeep_common::scsi::{Asc, Sense, SenseFormat, Status};
 
 use super::erase::{Erase, EraseState, OverwritePattern, Progress};
 use super::media::MediaFailure;
@@ -17,6 +17,12 @@ impl LogicalUnit {
     #[must_use]
     pub const fn sense_format(&self) -> SenseFormat {
         if self.state.mode.descriptor_sense { SenseFormat::Descriptor } else { SenseFormat::Fixed }
+    }
+
+    /// CHECK CONDITION for what the transport found wrong with a command.
+    #[must_use]
+    pub fn check_condition(&self, sense: Sense) -> Completion {
+        Completion { sense_format: self.sense_format(), ..Completion::check_condition(sense) }
     }
 
     /// The step, with sense data in the format that is in force.
@@ -126,9 +132,7 @@ impl LogicalUnit {
         self.left(task);
         let completion = match self.state.erase.refusal() {
             None => Completion::good(),
-            Some(sense) => {
-                Completion { sense_format: self.sense_format(), ..Completion::check_condition(sense) }
-            }
+            Some(sense) => self.check_condition(sense),
         };
         Some((task, completion))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lunkeep_common::scsi::opcode_table::{MediumAccess, Operation, OperationInfo};
+use lunkeep_common::scsi::opcode_table::{Lookup, MediumAccess, Operation, OperationInfo, lookup};
 use lunkeep_common::scsi::{Asc, Sense, SenseKey};
 
 use super::config::LogicalUnitConfig;
@@ -129,6 +129,15 @@ impl State {
         let changes = matches!(info.access, MediumAccess::Write | MediumAccess::Erase);
         let protection = self.write_protection(config).filter(|_| changes)?;
         Some(Sense::new(SenseKey::DataProtect, protection))
+    }
+
+    /// The medium is being erased: then every command but those that are named ends with that, whatever else is wrong with it (SBC-3
+    /// §4.11.2). For a CDB with a field that is refused.
+    pub(super) fn refusal_while_erasing(&self, cdb: &[u8]) -> Option<Sense> {
+        let service_action = cdb.get(1)? & 0x1f;
+        let Lookup::Found(info) = lookup(*cdb.first()?, service_action) else { return None };
+        let refused = self.erase.is_running() && !passes_erasing(info.operation);
+        self.erase.refusal().filter(|_| refused)
     }
 
     /// Why the medium takes no writes.

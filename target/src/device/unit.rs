@@ -343,7 +343,8 @@ impl LogicalUnit {
             // There is never an auto contingent allegiance here: NACA is not supported (SAM-5 §8.6).
             return Err(Sense::illegal_request(Asc::INVALID_MESSAGE));
         }
-        let (info, cdb) = Cdb::parse(command.cdb)?;
+        let (info, cdb) = Cdb::parse(command.cdb)
+            .map_err(|error| self.state.refusal_while_erasing(command.cdb).unwrap_or_else(|| error.into()))?;
         if !commands::supported(&self.config, info) {
             return Err(Sense::illegal_request(Asc::INVALID_OPERATION_CODE));
         }

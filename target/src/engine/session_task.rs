@@ -323,8 +323,13 @@ impl SessionHandle {
         // It is answered here.
         ended.gone.clear();
         let draining = task_management::drop_gone(shared, ended);
+        // Also what the session found wrong is laid out as the unit's control mode page says (D_SENSE).
+        let completion = seen.resolve(lun).map_or_else(
+            || Completion::check_condition(sense.clone()),
+            |unit| unit.lock().check_condition(sense.clone()),
+        );
         if draining.is_empty() {
-            return self.complete(task, Completion::check_condition(sense));
+            return self.complete(task, completion);
         }
         let session = self.clone();
         shared.tasks.spawn(async move {
@@ -332,7 +337,7 @@ impl SessionHandle {
                 // An error means that the unit is gone, and the task with it.
                 let _ = left.await;
             }
-            session.complete(task, Completion::check_condition(sense));
+            session.complete(task, completion);
         });
     }
 

@@ -86,9 +86,10 @@ pub(crate) fn read_only(folder: &Folder) -> Served {
     serve(folder, "path = \"disk.raw\"\nread_only = true", false)
 }
 
-/// A LUN that takes a while to erase.
+/// A LUN that takes a while to erase. The tool sleeps for a minute between two looks and answers no ping meanwhile, and each new
+/// session would begin with a unit attention, which it takes for "not over yet".
 pub(crate) fn large(folder: &Folder) -> Served {
-    serve(folder, "path = \"disk.raw\"\nsize = \"12G\"", false)
+    serve(folder, "path = \"disk.raw\"\nsize = \"3G\"\n[limits]\nping_interval = 3600", false)
 }
 
 fn serve(folder: &Folder, lun: &str, chap: bool) -> Served {

@@ -1,7 +1,7 @@
 //! REPORT LUNS, REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
 
 use lunkeep_common::scsi::opcode_table::TABLE;
-use lunkeep_common::scsi::supported_operations::{decode_all, decode_one};
+use lunkeep_common::scsi::supported_operations::{CommandTimeouts, decode_all, decode_one};
 
 use super::*;
 
@@ -70,6 +70,22 @@ fn timeouts_descriptors_come_when_they_are_asked_for() {
     assert!(all[4..].chunks_exact(20).all(|d| d[5] & 2 != 0 && d[8..10] == [0, 10]));
     let one = good(bench.run(&codes(0x81, 0x28, 0)));
     assert_eq!((one[1], one.len()), (0x83, 4 + 10 + 12));
+    assert_eq!(one[14..], [0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "nothing is known");
+}
+
+#[test]
+fn what_goes_over_the_whole_medium_says_how_long_it_may_take() {
+    let mut bench = Bench::with(|config| config.medium.size = 1 << 40);
+    // 1 TiB at 128 MiB/s and at 8 MiB/s; OVERWRITE up to 31 times.
+    for (opcode, action, passes) in [(0x04, 0, 1), (0x48, 2, 1), (0x48, 1, 31)] {
+        let options = if opcode == 0x48 { 0x82 } else { 0x81 };
+        let one = good(bench.run(&codes(options, opcode, action)));
+        let timeouts = CommandTimeouts::decode(&one[one.len() - 12..]).unwrap();
+        assert_eq!(timeouts, CommandTimeouts { nominal: passes << 13, recommended: passes << 17 });
+    }
+    let mut largest = Bench::with(|config| config.medium.size = 1 << 62);
+    let one = good(largest.run(&codes(0x82, 0x48, 1)));
+    assert_eq!(one[one.len() - 4..], [0xff; 4], "as long as can be told");
 }
 
 #[test]
