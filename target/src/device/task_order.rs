@@ -26,12 +26,14 @@ use super::step::{NexusId, TaskId};
 ///
 /// What only tells who is there and what is wrong is processed at once, as if it were HEAD OF QUEUE (SAM-5 §8.2). So is what decides
 /// who has access: a node that takes over must not wait for a task of the node that hangs. It has an order of its own,
-/// [`fence`](super::fence). A task with the ACA attribute is refused at once.
+/// [`fence`](super::fence). SANITIZE is processed as if it were HEAD OF QUEUE (SBC-4), and while it erases, the others are refused
+/// and do not wait (SBC-3 §4.11.2). A task with the ACA attribute is refused at once.
 pub(super) fn takes_part(opcode: u8, attribute: TaskAttribute) -> bool {
     use ReservationRule::{PersistentIn, PersistentOut, Release, Reserve};
-    let told = [Operation::Inquiry, Operation::ReportLuns, Operation::RequestSense];
+    let listed =
+        [Operation::Inquiry, Operation::ReportLuns, Operation::RequestSense, Operation::SanitizeBlockErase];
     let at_once = attribute == TaskAttribute::Aca
-        || told.iter().any(|operation| operation.info().opcode == opcode)
+        || listed.iter().any(|operation| operation.info().opcode == opcode)
         || TABLE.iter().any(|info| {
             info.opcode == opcode
                 && matches!(info.reservation, PersistentIn | PersistentOut | Reserve | Release)

@@ -41,11 +41,16 @@ fn register(peer: &mut Peer) -> u8 {
     peer.command_out(0, &[0x5f, 0x06, 0, 0, 0, 0, 0, 0, 24, 0], &list).status
 }
 
+/// Sets bits in a byte of the control mode page, counted from its beginning.
+fn set_control(peer: &mut Peer, byte: usize, bits: u8) {
+    let mut list = peer.command_in(0, &[0x1a, 8, 0x0a, 0, 0xff, 0], 0xff).data;
+    (list[0], list[4], list[4 + byte]) = (0, 0x0a, list[4 + byte] | bits);
+    assert_eq!(peer.command_out(0, &[0x15, 0x10, 0, 0, 16, 0], &list).status, GOOD);
+}
+
 /// Turns TAS on, and takes the unit attention of that from the other nexus.
 fn turn_tas_on(peer: &mut Peer, other: &mut Peer) {
-    let mut control = peer.command_in(0, &[0x1a, 8, 0x0a, 0, 0xff, 0], 0xff).data;
-    (control[0], control[4], control[9]) = (0, 0x0a, control[9] | 0x40);
-    assert_eq!(peer.command_out(0, &[0x15, 0x10, 0, 0, 16, 0], &control).status, GOOD);
+    set_control(peer, 5, 0x40);
     assert_eq!(other.command_in(0, &[0; 6], 0).sense_code(), Some((6, 0x2a, 1)));
 }
 
@@ -177,5 +182,24 @@ fn preempt_and_abort_ends_commands_with_or_without_a_status_as_tas_says() {
         let told: Vec<_> = std::iter::from_fn(|| owner.command_in(0, &[0; 6], 0).sense_code()).collect();
         assert_eq!(told.contains(&(6, 0x2f, 0)), !tas, "{told:02x?}");
         assert!(told.contains(&(6, 0x2a, 5)), "{told:02x?}");
+    }
+}
+
+#[test]
+fn sense_data_that_the_transport_makes_is_laid_out_as_d_sense_says() {
+    for (d_sense, code) in [(false, 0x70), (true, 0x72)] {
+        let bench = Bench::new();
+        let mut peer = bench.login(1);
+        if d_sense {
+            set_control(&mut peer, 2, 0x04);
+        }
+        let task = begin_write(&mut peer, 0, 0);
+        bench.disks[0].await_writes(1);
+        peer.send(&Frame::new(opcode::DATA_OUT).word(16, task).word(20, u32::MAX).data(vec![1; BLOCK]));
+        stays_unanswered(&mut peer);
+        bench.disks[0].open();
+        let answer = peer.expect(opcode::SCSI_RESPONSE);
+        assert_eq!((answer.word_at(16), answer.bhs[3]), (task, CHECK_CONDITION));
+        assert_eq!(answer.data[2] & 0x7f, code);
     }
 }

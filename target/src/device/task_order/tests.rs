@@ -168,6 +168,7 @@ fn what_tells_and_what_decides_who_has_access_takes_no_part() {
         (0x5f, false),
         (0x16, false),
         (0x57, false),
+        (0x48, false),
     ] {
         assert_eq!(takes_part(opcode, Simple), part, "{opcode:02x}h");
     }

@@ -209,16 +209,23 @@ fn a_change_of_who_has_access_waits_for_no_order_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn an_erasure_holds_an_ordered_task_until_it_is_answered() {
-    let mut bench = bench();
-    let (erasing, step) = begin(&mut bench, 1, TaskAttribute::Simple, &[0x48, 0x82], 0);
-    let Step::Erase(erase) = step else { panic!("{step:?}") };
-    let (ordered, step) = begin(&mut bench, 2, TaskAttribute::Ordered, &[0; 6], 0);
-    assert!(matches!(step, Step::Waiting));
-    assert_eq!(bench.unit.erase_begun(), Some((erasing, Completion::good())));
-    let resumed = bench.unit.resume();
-    assert_eq!(resumed.iter().map(|resumed| resumed.task).collect::<Vec<_>>(), [ordered]);
-    drop(erase);
+fn format_unit_holds_an_ordered_task_until_it_is_answered_but_sanitize_refuses_it() {
+    for (cdb, waits) in [([0x04, 0], true), ([0x48, 0x02], false)] {
+        let mut bench = bench();
+        let (erasing, step) = begin(&mut bench, 1, TaskAttribute::Simple, &cdb, 0);
+        assert!(matches!(step, Step::Erase(_)), "{step:?}");
+        assert_eq!(bench.unit.erase_begun(), None, "it is answered when it is over");
+        let (ordered, step) = begin(&mut bench, 2, TaskAttribute::Ordered, &[0; 6], 0);
+        if waits {
+            assert!(matches!(step, Step::Waiting), "{step:?}");
+            assert_eq!(bench.unit.erase_done(Ok(())), Some((erasing, Completion::good())));
+            let resumed = bench.unit.resume();
+            assert_eq!(resumed.iter().map(|resumed| resumed.task).collect::<Vec<_>>(), [ordered]);
+        } else {
+            let Step::Done(completion) = step else { panic!("{step:?}") };
+            assert_eq!(sense(completion).asc, Asc::SANITIZE_IN_PROGRESS);
+        }
+    }
 }
 
 #[test]
