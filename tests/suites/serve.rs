@@ -225,7 +225,7 @@ fn an_image_that_is_being_served_is_refused_to_another_process() {
     let disk = folder.name("a.raw");
     let first = Target::serve(PROGRAMS, ["--disk", &format!("{disk},size=1M")]);
     let error = refused(&["serve", "--disk", &disk, "--listen", "127.0.0.1:0"], 1);
-    assert!(error.contains("a.raw") && error.contains("another process"), "{error}");
+    assert!(error.contains("a.raw is in use: lunkeep-target") && error.contains("(process "), "{error}");
     first.kill();
     Target::serve(PROGRAMS, ["--disk", &disk]).stop();
 }

@@ -9,7 +9,7 @@
 //! send it requests over a channel and wait for the answers; when the last handle is dropped it logs out.
 //!
 //! A session has as many connections as were agreed on, by default one. Where error recovery level 2 was agreed, a lost connection is
-//! replaced and its commands go on ([`joiner`]).
+//! replaced and its commands go on (`joiner`).
 //!
 //! Deliberately not here: a new session in place of a lost one. A session that is lost stays lost, with [`Error::Lost`] for all that
 //! was under way; commands under way then may or may not have been done.

@@ -19,7 +19,7 @@
 //! * Nothing reaches the medium of a task that was aborted, and one that is on the medium drains before it is reported over.
 //! * Every offset and length in a [`MediaOp`] lies within the medium and is a multiple of the logical block.
 //!
-//! After every call the engine asks [`LogicalUnit::resume`] for tasks whose turn has come ([`task_order`]).
+//! After every call the engine asks [`LogicalUnit::resume`] for tasks whose turn has come (`task_order`).
 //!
 //! Deliberately not here: overlapped commands and residuals (the transport's).
 

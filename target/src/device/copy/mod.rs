@@ -1,6 +1,6 @@
 //! Third-party copy as a logical unit sees it: the command that asks for one, and the reads and writes that come of it.
 //!
-//! A command that copies becomes a [`Copy`], which the engine's copy manager carries out. What the copy does to a medium is a *leg*: a
+//! A command that copies becomes a [`enum@Copy`], which the engine's copy manager carries out. What the copy does to a medium is a *leg*: a
 //! read or a write that enters the task set of its logical unit, for the nexus of the command, in the same step in which it passes the
 //! gate of that unit's reservations. So a fence waits for the legs that passed, and shuts out those that come later, and whoever aborts
 //! commands finds them.

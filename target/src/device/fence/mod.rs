@@ -16,7 +16,7 @@
 //! closed gate.
 //!
 //! One command at a time is in steps 1 to 4, and one in step 5; the others wait in the order of their arrival. What shuts nobody
-//! out passes a command that waits in step 3 ([`Reservations::overtakes`]): a node that registers, or defends what it has, must not
+//! out passes a command that waits in step 3 (`Reservations::overtakes`): a node that registers, or defends what it has, must not
 //! wait for the writes of another. A change takes effect at step 6, so what passed it came before it; that is why it is decided twice.
 //! Those whom the waiting command shuts out, and its own sender, pass nothing: nobody escapes a fence that has begun by being quick.
 //! PERSISTENT RESERVE IN never waits: it tells the record in force.
