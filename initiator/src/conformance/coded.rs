@@ -27,6 +27,7 @@ pub(super) enum Coded {
     ManyRegistrants,
     Fence { kind: u8, victim_holds: bool },
     Promptness,
+    AbortedAreTold,
 }
 
 const KEY_A: u64 = 0x1032_5476_98ba_dcaa;
@@ -99,6 +100,12 @@ const TABLE: &[(&str, &str, &str, Coded)] = &[
         "PREEMPT AND ABORT is answered while others keep the unit busy.",
         Coded::Promptness,
     ),
+    (
+        "fence/aborted-commands-are-told",
+        "SPC-4 §5.13.11.2.6, SAM-5 §5.3.1",
+        "Commands that PREEMPT AND ABORT ends are told of: with TASK ABORTED, or with the unit attention COMMANDS CLEARED BY ANOTHER INITIATOR.",
+        Coded::AbortedAreTold,
+    ),
 ];
 
 /// All of them.
@@ -154,6 +161,7 @@ pub(super) async fn run(lab: &mut Lab, coded: Coded) -> Result<(), Stop> {
         Coded::ManyRegistrants => many(lab).await,
         Coded::Fence { kind, victim_holds } => fence(lab, kind, victim_holds).await,
         Coded::Promptness => prompt(lab).await,
+        Coded::AbortedAreTold => aborted_are_told(lab).await,
     }
 }
 
@@ -381,4 +389,49 @@ async fn prompt(lab: &mut Lab) -> Result<(), Stop> {
     answered?;
     // Cluster software gives the owner of a disk three seconds to defend it.
     check(taken < Duration::from_secs(3), || format!("the answer took {:.1} s", taken.as_secs_f64()))
+}
+
+/// Writes that the victim has under way when it is preempted.
+const ABORTED_WRITES: usize = 64;
+
+/// How long a command may be without an answer before it counts as one that has none.
+const SILENCE: Duration = Duration::from_millis(700);
+
+/// Whether a command was under way is the target's affair, so a round without one that was ended proves nothing, and there are some.
+async fn aborted_are_told(lab: &mut Lab) -> Result<(), Stop> {
+    for _ in 0..FENCE_ROUNDS {
+        lab.clear().await?;
+        let mut a = registered(lab, "a", 1, KEY_A).await?;
+        let mut b = registered(lab, "b", 2, KEY_B).await?;
+        good(&mut a, "RESERVE", out(wire::RESERVE, 5, KEY_A, 0)).await?;
+        let Some(session) = b.session() else { return Err(Stop::Failed("there is no session".into())) };
+        let command = blocks(lab, 0xbb);
+        let write = || {
+            let (session, portal, command) = (session.clone(), lab.settings.portal.clone(), command.clone());
+            tokio::spawn(async move { send(&session, &portal, &command).await })
+        };
+        let writes: Vec<_> = (0..ABORTED_WRITES).map(|_| write()).collect();
+        sleep(Duration::from_millis(10)).await;
+        let fenced = good(&mut a, "PREEMPT AND ABORT", out(wire::PREEMPT_AND_ABORT, 5, KEY_A, KEY_B)).await;
+        b.settle().await;
+        let end = Instant::now() + SILENCE;
+        let (mut silent, mut told) = (0, std::mem::take(&mut b.attentions));
+        for write in writes {
+            match tokio::time::timeout_at(end, write).await {
+                Ok(Ok(Answer::Check(SenseKey::UnitAttention, asc))) => told.push(asc),
+                Ok(_) => {}
+                Err(_) => silent += 1,
+            }
+        }
+        b.cut();
+        drop(a.log_out().await);
+        fenced?;
+        let cleared = Asc { code: 0x2f, qualifier: 0 };
+        check(silent == 0 || told.contains(&cleared), || {
+            format!("{silent} commands have no answer, and of unit attentions there were {told:?}")
+        })?;
+        let preempted = Asc { code: 0x2a, qualifier: 5 };
+        check(told.contains(&preempted), || format!("REGISTRATIONS PREEMPTED is not among {told:?}"))?;
+    }
+    Ok(())
 }

@@ -17,8 +17,8 @@ use super::task_management::drop_task;
 use super::unit::{FenceWaits, Unit};
 use crate::device::reservation::Record;
 use crate::device::{
-    AbortedTask, AccessState, Fence, FenceFailure, Followed, NexusId, Recorded, ReservationEvent, Resumed,
-    Step, TaskId,
+    AbortedTask, AccessState, Fence, FenceFailure, Followed, LogicalUnit, NexusId, Recorded,
+    ReservationEvent, Resumed, Step, TaskId,
 };
 use crate::store::{Confirm, Follower, LunStateError, Notice, SwapTicket};
 
@@ -128,19 +128,26 @@ pub(super) fn start_fence(
     shared.clone().tasks.spawn(async move {
         let outcome = drain(&shared, waits, deadline).await;
         if let Err(failure) = outcome {
-            let unit = unit.clone();
-            let written = on_own_thread(move || unit.keeper.write_down(&event, Err(failure)));
-            // What goes wrong with the trail does not change the outcome.
-            let _ = written.await;
+            write_failure(&unit, event.clone(), failure).await;
         }
-        unit.steps(
-            &Arc::downgrade(&shared),
-            |unit| unit.fence_drained(task, outcome),
-            |(resumed, waits)| {
-                resume(&shared, &unit, resumed, waits);
-            },
-        );
+        // The medium may have become quiet in the moment in which the command was aborted.
+        let mut over = false;
+        let drained = |unit: &mut LogicalUnit| {
+            over = !unit.waits_with(task);
+            unit.fence_drained(task, outcome)
+        };
+        let go_on = |(resumed, waits)| resume(&shared, &unit, resumed, waits);
+        unit.steps(&Arc::downgrade(&shared), drained, go_on);
+        if over && outcome.is_ok() {
+            write_failure(&unit, event, FenceFailure::GivenUp).await;
+        }
     });
+}
+
+async fn write_failure(unit: &Arc<Unit>, event: ReservationEvent, failure: FenceFailure) {
+    let unit = unit.clone();
+    // What goes wrong with the trail does not change the outcome.
+    let _ = on_own_thread(move || unit.keeper.write_down(&event, Err(failure))).await;
 }
 
 /// Makes a change durable, on a thread of its own.

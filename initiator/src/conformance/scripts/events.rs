@@ -60,6 +60,10 @@ pub(super) const TABLE: &[Script] = &[
     one("aptpl/last-one-counts", POWER, "APTPL is one setting of the logical unit: the last registration counts.",
         "A register 0 a aptpl; A reserve a 1; B register 0 b; restart; keys; holder none")
         .needing(POWER_NEEDS),
+    one("replace/nothing-is-lost", "SPC-5 §5.14.11.4", "REPLACE LOST RESERVATION is an INVALID FIELD IN CDB where no reservation information is lost, and changes nothing.",
+        "A register 0 a; B register 0 b; A reserve a 5; C out 8 0 c 1 = illegal 24/00; B out 8 0 c 1 = illegal 24/00; A out 8 a c 1 = illegal 24/00; keys a b; holder a 5; A noua"),
+    one("replace/on-a-free-unit", "SPC-5 §5.14.11.4", "REPLACE LOST RESERVATION is no way to reserve a unit that is free.",
+        "A out 8 0 a 1 = illegal 24/00; keys; holder none; B write 11"),
     one("aptpl/told", "SAM-5 §6.3.1", "After a loss of power nexuses are told.",
         "A register 0 a aptpl; restart; A login; A tur = ua 29/00 | ua 29/01 | ua 29/04")
         .needing(POWER_NEEDS),

@@ -179,6 +179,12 @@ impl LogicalUnit {
         }
     }
 
+    /// Whether it is for this command that a fence waits; not any more when it was aborted, or refused because of another.
+    #[must_use]
+    pub fn waits_with(&self, task: TaskId) -> bool {
+        self.reservations.fencing.as_ref().is_some_and(|fencing| fencing.origin.task == task)
+    }
+
     /// The engine has carried out [`Step::Record`] of `task`, or could not. Gives what comes next for this task and for those that
     /// waited for it.
     pub fn recorded(&mut self, task: TaskId, outcome: Result<(), FenceFailure>) -> Vec<Resumed> {
