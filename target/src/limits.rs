@@ -243,3 +243,12 @@ pub const ERASE_RATE_SLOWEST: u64 = 8 << 20;
 
 /// Passes of one SANITIZE OVERWRITE: OVERWRITE COUNT has five bits (SBC-3 §5.24.2.2).
 pub const ERASE_PASSES_MAX: u64 = 31;
+
+/// Longest question at the control socket in bytes: a target with hundreds of LUNs fits.
+pub const CONTROL_BODY_LEN_MAX: usize = 256 << 10;
+
+/// Connections to the control socket at one time. Only the user who runs the server can make them.
+pub const CONTROL_CONNECTIONS_MAX: usize = 32;
+
+/// Longest answer that `ctl` takes from the control socket in bytes: the status of a server with tens of thousands of LUNs.
+pub const CONTROL_ANSWER_LEN_MAX: usize = 64 << 20;

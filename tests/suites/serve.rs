@@ -1,5 +1,7 @@
 //! `lunkeep-target serve` as a process: what it says, whom it lets see what, how it ends, and how it fails.
 
+#[path = "serve/control.rs"]
+mod control;
 #[path = "serve/kills.rs"]
 mod kills;
 

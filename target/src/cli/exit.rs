@@ -14,6 +14,8 @@ pub enum Exit {
     Usage = 2,
     /// A second signal ended `serve` at once: what was not yet flushed may be lost.
     Killed = 3,
+    /// No server answers at the control socket.
+    Unreachable = 4,
 }
 
 impl From<Exit> for ExitCode {

@@ -3,6 +3,7 @@
 //! Each command is a module with its arguments (a clap `Args`) and a `run` that answers with an [`Exit`]. Printing is in
 //! [`output`]; what a command does is in the floors below.
 
+pub mod ctl;
 pub mod exit;
 pub mod image;
 pub mod output;
@@ -30,6 +31,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Make, describe, check and convert disk images: raw, VHD, VHDX.
     Image(image::ImageArgs),
+    /// Look at a running `serve`, and change what it serves while it is in use.
+    Ctl(ctl::CtlArgs),
 }
 
 /// Runs `lunkeep-target` with the process's arguments. A wrong command line ends with [`Exit::Usage`].
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(&args).into(),
         Command::Image(args) => image::run(&args),
+        Command::Ctl(args) => ctl::run(&args).into(),
     }
 }
 

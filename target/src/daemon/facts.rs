@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use super::connect::{self, Connect, Connection};
 use super::prepare::{Prepared, PreparedLun, PreparedTarget};
 use super::size;
 use super::spec::{Access, Authentication, PortalSpec};
-use crate::image::Format;
+use crate::image::{Disk as _, Format};
 
 /// All facts. The JSON document of `serve --json` is this; docs/serve.md describes it.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +26,8 @@ pub struct Facts {
     pub portals: Vec<PortalFacts>,
     /// How initiators log in to discovery: `none`, `chap` or `mutual chap`.
     pub discovery_authentication: &'static str,
+    /// The control socket.
+    pub control: Option<PathBuf>,
     /// What it serves.
     pub targets: Vec<TargetFacts>,
 }
@@ -96,6 +98,7 @@ impl Facts {
         discovery: &Authentication,
         portals: &[(PortalSpec, SocketAddr)],
         interfaces: &[IpAddr],
+        control: Option<&Path>,
     ) -> Self {
         let portals: Vec<_> = portals
             .iter()
@@ -119,6 +122,7 @@ impl Facts {
             pid: std::process::id(),
             portals,
             discovery_authentication: authentication(discovery),
+            control: control.map(Path::to_owned),
             targets,
         }
     }
@@ -191,6 +195,9 @@ impl fmt::Display for Facts {
                 f,
                 "Without authentication, anyone who reaches a portal can read and write: see --chap-user and --listen."
             )?;
+        }
+        if let Some(control) = &self.control {
+            writeln!(f, "Changes while it serves: lunkeep-target ctl --socket {}", control.display())?;
         }
         write!(f, "Ctrl-C stops.")
     }

@@ -9,7 +9,8 @@ use crate::engine::ParentFolders;
 use crate::engine::new_file::{Existing, NewFile};
 use crate::engine::{HostEnvironment, HostFile, HostFileError};
 use crate::image::{
-    Access, Allocation, CreateError, CreateOptions, Disk, Environment, Format, OpenError, decide, raw,
+    Access, Allocation, BlockFile, CreateError, CreateOptions, Disk, Environment, Format, OpenError, decide,
+    raw,
 };
 
 /// An open image.
@@ -19,6 +20,8 @@ pub struct OpenImage {
     pub format: Format,
     /// The disk.
     pub disk: Arc<dyn Disk>,
+    /// Its file, which stays locked while this lives.
+    pub file: Arc<HostFile>,
 }
 
 /// Why an image cannot be served. Each error names the file.
@@ -105,15 +108,29 @@ pub fn create_if_missing(lun: &LunSpec) -> Result<bool, ImageError> {
 /// # Errors
 /// [`ImageError`].
 pub fn open(lun: &LunSpec, access: Access, parents: &Arc<ParentFolders>) -> Result<OpenImage, ImageError> {
-    let failed = |source| ImageError::Open { path: lun.path.clone(), source };
     let file = Arc::new(HostFile::open(&lun.path, access)?);
+    open_file(lun, file, access, parents)
+}
+
+/// As [`open`], for a file that is open and locked already.
+///
+/// # Errors
+/// [`ImageError`].
+pub fn open_file(
+    lun: &LunSpec,
+    file: Arc<HostFile>,
+    access: Access,
+    parents: &Arc<ParentFolders>,
+) -> Result<OpenImage, ImageError> {
+    let failed = |source| ImageError::Open { path: lun.path.clone(), source };
     let lineage =
         parents.lineage(&file).map_err(|source| HostFileError::Io { path: lun.path.clone(), source })?;
     let environment: Arc<dyn Environment> = Arc::new(HostEnvironment);
     let format = decide(&*file, &lun.path, lun.format).map_err(failed)?;
+    let content: Arc<dyn BlockFile> = file.clone();
     let disk = match (format, lun.logical_block) {
-        (Format::Raw, Some(block)) => raw::open_with_blocks(file, access, block),
-        _ => format.open_in(file, access, &environment, &lineage),
+        (Format::Raw, Some(block)) => raw::open_with_blocks(content, access, block),
+        _ => format.open_in(content, access, &environment, &lineage),
     };
     let disk = disk.map_err(failed)?;
     let found = disk.geometry().logical_block;
@@ -121,7 +138,7 @@ pub fn open(lun: &LunSpec, access: Access, parents: &Arc<ParentFolders>) -> Resu
         Some(wanted) if wanted != found => {
             Err(ImageError::OtherBlockSize { path: lun.path.clone(), found, wanted })
         }
-        _ => Ok(OpenImage { format, disk }),
+        _ => Ok(OpenImage { format, disk, file }),
     }
 }
 

@@ -6,8 +6,10 @@
 //! reach it.
 
 pub mod addresses;
+pub mod child;
 pub mod config;
 pub mod connect;
+pub mod control;
 pub mod disk_flag;
 pub mod facts;
 pub mod images;

@@ -6,16 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lunkeep_common::name::{IscsiName, NameError, TargetPort};
 
 use super::images::{self, ImageError};
 use super::name;
+use super::server_config::unit_config;
 use super::spec::{
     Access, Authentication, LunAddress, LunSource, LunSpec, PortalSpec, ServeSpec, TargetSpec,
 };
-use crate::engine::ParentFolders;
+use crate::engine::config::UnitConfig;
+use crate::engine::{HostFile, Medium, ParentFolders};
 use crate::image::{Disk, DiskError, Format};
 use crate::store::{LunFolder, Naa, PortNumbers, StateLocation, StoreError, TooManyPorts};
 
@@ -28,6 +30,8 @@ pub struct Prepared {
     pub port_numbers: PortNumbers,
     /// What a person should know and nobody asked for, in sentences.
     pub notes: Vec<String>,
+    /// Where the parents of differencing disks may be.
+    pub parents: Arc<ParentFolders>,
 }
 
 /// A target with open disks.
@@ -48,10 +52,12 @@ pub struct PreparedTarget {
 /// A logical unit with its open disk.
 #[derive(Debug)]
 pub struct PreparedLun {
-    /// The image: absolute, without symbolic links.
+    /// The image that was opened first: absolute, without symbolic links.
     pub path: PathBuf,
     /// Its format.
     pub format: Format,
+    /// The image that is in now.
+    pub image: Mutex<LunImage>,
     /// Whether it was created just now.
     pub created: bool,
     /// NAA designator.
@@ -60,10 +66,40 @@ pub struct PreparedLun {
     pub serial: String,
     /// Whether the medium can be ejected and loaded.
     pub removable: bool,
-    /// The disk.
-    pub disk: Arc<dyn Disk>,
+    /// The disk, in whose place another can come.
+    pub disk: Arc<Medium>,
+    /// What the engine makes the logical unit from.
+    pub unit: Arc<UnitConfig>,
     /// The state folder, held open.
     pub folder: LunFolder,
+}
+
+/// The image in a medium, and how it was opened.
+#[derive(Clone, Debug)]
+pub struct LunImage {
+    /// How it was asked for, with an absolute path.
+    pub spec: LunSpec,
+    /// Its format.
+    pub format: Format,
+    /// Its file, locked while this lives. `None`: it is closed.
+    pub file: Option<Arc<HostFile>>,
+}
+
+impl PreparedLun {
+    /// The image that is in now.
+    pub fn image(&self) -> MutexGuard<'_, LunImage> {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the disk and lets go of the image, so that others can open it.
+    ///
+    /// # Errors
+    /// What closing the disk said.
+    pub fn close(&self) -> Result<(), DiskError> {
+        let result = self.disk.close();
+        self.image().file = None;
+        result
+    }
 }
 
 /// Why something cannot be served.
@@ -146,12 +182,21 @@ impl Prepared {
             Ok((targets, port_numbers))
         });
         match opened {
-            Ok((targets, port_numbers)) => Ok(Self { targets, port_numbers, notes: opening.notes }),
+            Ok((targets, port_numbers)) => {
+                Ok(Self { targets, port_numbers, notes: opening.notes, parents: opening.parents })
+            }
             Err(error) => {
                 opening.disks.iter().for_each(|(path, disk)| log_close(path, disk.close()));
                 Err(error)
             }
         }
+    }
+
+    /// The state folder of the first LUN, where no other is.
+    #[must_use]
+    pub fn first_state(&self) -> Option<&Path> {
+        let mut luns = self.targets.iter().flat_map(|target| target.luns.values());
+        luns.next().map(|lun| lun.folder.path())
     }
 
     /// Closes every disk, so that all that was written is on stable storage and each image is clean. Answers with the disks
@@ -161,7 +206,7 @@ impl Prepared {
         let mut seen = HashSet::new();
         let luns = self.targets.iter().flat_map(|target| target.luns.values());
         let once = luns.filter(|lun| seen.insert(Arc::as_ptr(lun)));
-        once.filter_map(|lun| lun.disk.close().err().map(|error| (lun.path.clone(), error))).collect()
+        once.filter_map(|lun| lun.close().err().map(|error| (lun.path.clone(), error))).collect()
     }
 }
 
@@ -220,7 +265,7 @@ struct Opening {
     parents: Arc<ParentFolders>,
     seen: Seen,
     notes: Vec<String>,
-    disks: Vec<(PathBuf, Arc<dyn Disk>)>,
+    disks: Vec<(PathBuf, Arc<Medium>)>,
 }
 
 impl Opening {
@@ -283,7 +328,8 @@ impl Opening {
         // Damaged state is found before the image is touched, and an image that cannot be opened gets no state.
         LunFolder::peek(state, &spec.path)?;
         let image = images::open(spec, images::access_of(spec), &self.parents)?;
-        self.disks.push((spec.path.clone(), Arc::clone(&image.disk)));
+        let disk = Arc::new(Medium::new(image.disk));
+        self.disks.push((spec.path.clone(), Arc::clone(&disk)));
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(PrepareError::Random)?;
         let folder = LunFolder::open(state, &spec.path, random)?;
@@ -294,7 +340,7 @@ impl Opening {
         self.seen.serial(place, Some(serial.clone()))?;
         let path = PathBuf::from(&identity.image);
 
-        let found = image.disk.geometry().size;
+        let found = disk.geometry().size;
         if let Some(create) = spec.create.filter(|create| !created && create.size != found) {
             self.notes.push(format!(
                 "{} is there already, with {} bytes; the size of {} bytes is for a new image and was not used",
@@ -303,16 +349,81 @@ impl Opening {
                 create.size
             ));
         }
+        let unit = unit_config(&disk, &folder, (naa, &serial), spec.removable);
+        let spec = LunSpec { path: path.clone(), format: Some(image.format), ..spec.clone() };
+        let inside = LunImage { spec, format: image.format, file: Some(image.file) };
         Ok(PreparedLun {
             path,
             format: image.format,
+            image: Mutex::new(inside),
             created,
             naa,
             serial,
-            removable: spec.removable,
-            disk: image.disk,
+            removable: unit.device.removable,
+            disk,
+            unit: Arc::new(unit),
             folder,
         })
+    }
+}
+
+/// A LUN that is open and about to be served.
+#[derive(Debug)]
+pub enum OpenLun {
+    /// Opened for this.
+    New(Arc<PreparedLun>),
+    /// Served already, elsewhere.
+    Shared(Arc<PreparedLun>),
+}
+
+impl OpenLun {
+    /// Opens one more image, with the state that it has in `state`, to be served at `place`. It must share no identity with what is
+    /// `served`.
+    ///
+    /// # Errors
+    /// [`PrepareError`], with everything closed again. An image that was created stays.
+    pub fn open(
+        spec: &LunSpec,
+        state: &StateLocation,
+        parents: &Arc<ParentFolders>,
+        place: &str,
+        served: &[(String, Arc<PreparedLun>)],
+    ) -> Result<Self, PrepareError> {
+        let mut seen = Seen::default();
+        for (place, lun) in served {
+            seen.naas.insert(lun.naa, place.clone());
+            seen.serials.insert(lun.serial.clone(), place.clone());
+            let image = lun.image();
+            if image.file.is_some()
+                && let Ok(metadata) = image.spec.path.metadata()
+            {
+                seen.images.insert((metadata.dev(), metadata.ino()), place.clone());
+            }
+        }
+        let (notes, disks) = (Vec::new(), Vec::new());
+        let mut opening = Opening { parents: parents.clone(), seen, notes, disks };
+        match opening.lun(spec, state, place) {
+            Ok(lun) => Ok(Self::New(Arc::new(lun))),
+            Err(error) => {
+                opening.disks.iter().for_each(|(path, disk)| log_close(path, disk.close()));
+                Err(error)
+            }
+        }
+    }
+
+    /// The LUN.
+    #[must_use]
+    pub const fn lun(&self) -> &Arc<PreparedLun> {
+        match self {
+            Self::New(lun) | Self::Shared(lun) => lun,
+        }
+    }
+
+    /// It is not served after all: closes what was opened for it.
+    pub fn give_up(self) {
+        if let Self::New(lun) = self {
+            log_close(&lun.path, lun.close());
+        }
     }
 }
 

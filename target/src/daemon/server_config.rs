@@ -1,19 +1,20 @@
 //! From open disks to what the engine is started with.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use lunkeep_common::login::chap::ChapPolicy;
 use lunkeep_common::login::target_side::Authentication as LoginAuthentication;
 use lunkeep_common::login::{ChapCredentials, ChapSecret};
 
-use super::prepare::{Prepared, PreparedLun, PreparedTarget};
+use super::prepare::{Prepared, PreparedTarget};
 use super::spec::{self, Access, Authentication, Credential, LunView, PortalSpec, ServeSpec};
-use crate::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
+use crate::device::{CommandLimits, Identity, LogicalUnitConfig, TaskLimits};
 use crate::engine::config::{
     AccessList, Announce, LunConfig, PortalConfig, ReservationConfig, ServerConfig, TargetConfig, UnitConfig,
 };
-use crate::store::AlwaysOwner;
+use crate::engine::{Medium, shape_of};
+use crate::image::Disk;
+use crate::store::{AlwaysOwner, LunFolder, Naa};
 
 /// T10 vendor identification. T10 keeps a list; this one is not on it, and nobody else's is taken.
 const VENDOR: &str = "LUNKEEP";
@@ -22,11 +23,10 @@ const PRODUCT: &str = "Virtual Disk";
 /// What the engine needs to serve `prepared` as `spec` says.
 #[must_use]
 pub fn server_config(spec: &ServeSpec, prepared: &Prepared) -> ServerConfig {
-    let mut units = HashMap::new();
     ServerConfig {
         port_numbers: prepared.port_numbers.clone(),
         portals: spec.portals.iter().map(portal).collect(),
-        targets: prepared.targets.iter().map(|prepared| target(prepared, &mut units)).collect(),
+        targets: prepared.targets.iter().map(target_config).collect(),
         discovery_authentication: authentication(&spec.discovery),
         settings: spec.settings.clone(),
     }
@@ -40,10 +40,8 @@ fn portal(spec: &PortalSpec) -> PortalConfig {
     PortalConfig { listen: spec.listen, announce, group: spec.group }
 }
 
-/// A unit is one in the engine as it is here.
-type Units = HashMap<*const PreparedLun, Arc<UnitConfig>>;
-
-fn target(target: &PreparedTarget, units: &mut Units) -> TargetConfig {
+/// One target of it.
+pub(super) fn target_config(target: &PreparedTarget) -> TargetConfig {
     let access = match &target.access {
         Access::Everyone => AccessList::Everyone,
         Access::Only(allowed) => {
@@ -56,10 +54,7 @@ fn target(target: &PreparedTarget, units: &mut Units) -> TargetConfig {
         luns: target
             .luns
             .iter()
-            .map(|(number, lun)| {
-                let unit = units.entry(Arc::as_ptr(lun)).or_insert_with(|| Arc::new(unit_config(lun)));
-                LunConfig { number: *number, unit: unit.clone() }
-            })
+            .map(|(number, lun)| LunConfig { number: *number, unit: lun.unit.clone() })
             .collect(),
         authentication: authentication(&target.authentication),
         access,
@@ -73,38 +68,36 @@ fn map(view: &LunView) -> Option<std::collections::BTreeMap<u16, u16>> {
     }
 }
 
-fn unit_config(lun: &PreparedLun) -> UnitConfig {
-    let geometry = lun.disk.geometry();
+/// What the engine makes a logical unit from. Its state stays that of `folder`, whatever medium is in.
+pub(super) fn unit_config(
+    disk: &Arc<Medium>,
+    folder: &LunFolder,
+    (naa, serial): (Naa, &str),
+    removable: bool,
+) -> UnitConfig {
     // The revision level has room for four characters.
     let revision: String = env!("CARGO_PKG_VERSION").chars().take(4).collect();
     let device = LogicalUnitConfig {
         identity: Identity {
-            naa: lun.naa.to_bytes().to_vec(),
-            serial: lun.serial.clone(),
+            naa: naa.to_bytes().to_vec(),
+            serial: serial.to_owned(),
             vendor: VENDOR.into(),
             product: PRODUCT.into(),
             revision: revision.trim_end_matches('.').to_owned(),
         },
-        medium: MediumShape {
-            size: geometry.size,
-            logical_block: geometry.logical_block,
-            physical_block: geometry.physical_block,
-            allocation_unit: geometry.allocation_unit,
-            thin: geometry.thin,
-            read_only: geometry.read_only,
-        },
+        medium: shape_of(disk.geometry()),
         commands: CommandLimits::default(),
         tasks: TaskLimits::default(),
         task_aborted_status: false,
-        removable: lun.removable,
+        removable,
         saved: None,
     };
     let reservations = ReservationConfig {
-        store: Arc::new(lun.folder.reservations()),
+        store: Arc::new(folder.reservations()),
         ownership: Arc::new(AlwaysOwner),
-        audit: Some(Arc::new(lun.folder.audit_trail())),
+        audit: Some(Arc::new(folder.audit_trail())),
     };
-    UnitConfig { device, disk: lun.disk.clone(), reservations, parameters: Arc::new(lun.folder.parameters()) }
+    UnitConfig { device, disk: disk.clone(), reservations, parameters: Arc::new(folder.parameters()) }
 }
 
 fn authentication(authentication: &Authentication) -> LoginAuthentication {

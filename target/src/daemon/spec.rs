@@ -35,8 +35,22 @@ pub struct ServeSpec {
     pub discovery: Authentication,
     /// Bounds and timeouts of all sessions.
     pub settings: Settings,
+    /// Where the control socket is.
+    pub control: Control,
     /// What a person should know and nobody asked for, in sentences.
     pub notes: Vec<String>,
+}
+
+/// Where the control socket is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// `control.sock` in the state folder, or where each image has its own, in that of the first LUN.
+    #[default]
+    InState,
+    /// There.
+    At(PathBuf),
+    /// There is none.
+    Absent,
 }
 
 /// A network portal.

@@ -4,7 +4,7 @@
 //! Two kinds of change concern the medium:
 //!
 //! * What the medium holds stays the same ([`LogicalUnit::begin_change`] with [`MediumChange::Same`]): commands go on, and when it is
-//!   over [`LogicalUnit::end_change`] tells the nexuses what is different about its shape.
+//!   over [`LogicalUnit::end_change`] tells the nexuses when its size is another.
 //! * Another content ([`MediumChange::Loaded`], [`MediumChange::Replaced`]): a command of before must not meet the content of after.
 //!   Those that wait for data are ended, those on the medium are waited for, new ones are refused until it is over; then every nexus is
 //!   told that the medium may have changed.
@@ -192,6 +192,9 @@ impl LogicalUnit {
             MediumChange::Replaced { .. } => Asc::BECOMING_READY,
         };
         self.state.exchange = Exchange::Other(asc);
+        // Neither a copy nor a token may reach from the old content into the new one.
+        self.end_copies_of(|_| true);
+        self.tokens.changed(&(0..u64::MAX));
         self.lose_content();
         let interrupted = self.tasks.clear_medium();
         Ok(self.interrupted_by(interrupted))
@@ -226,17 +229,22 @@ impl LogicalUnit {
     ) -> Result<(), InvalidShape> {
         self.state.exchange = Exchange::None;
         let Some(shape) = shape else { return Ok(()) };
-        let (old, new) = (self.config.medium, shape.checked()?);
+        let old = self.config.medium;
+        // An image that takes the place of its parent or child allocates in its own way. How it does that, and whether it could give
+        // blocks up, stays what initiators were told: they are not interrupted for a hint.
+        let shape = match change {
+            MediumChange::Loaded => shape,
+            MediumChange::Same | MediumChange::Replaced { .. } => MediumShape { size: shape.size, ..old },
+        };
+        let new = shape.checked()?;
         self.config.medium = new;
         // What a smaller medium does not hold any more.
         self.tokens.changed(&(new.size..u64::MAX));
         match change {
-            MediumChange::Same => {
-                let capacity = |shape: &MediumShape| shape.capacity();
-                if capacity(&old) != capacity(&new) {
-                    self.establish_unit_attention(Asc::CAPACITY_DATA_CHANGED, None);
-                }
+            MediumChange::Same if old.size != new.size => {
+                self.establish_unit_attention(Asc::CAPACITY_DATA_CHANGED, None);
             }
+            MediumChange::Same => {}
             MediumChange::Loaded | MediumChange::Replaced { .. } => {
                 if change == MediumChange::Loaded {
                     self.state.medium = MediumState::Ready;

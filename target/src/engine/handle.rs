@@ -6,6 +6,7 @@
 //! Not here: images and their files. Who calls opens and closes them.
 
 mod sessions;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::image::{Disk, Geometry};
 use crate::store::{PortNumbers, TooManyPorts};
 
 pub use sessions::{LoggedOut, RemovedTarget, Which};
+pub use status::{LunStatus, SessionStatus, TargetStatus};
 
 /// Looks at a running server and changes what it serves. Cheap to clone; it keeps the server's state alive, not its sockets.
 #[derive(Clone, Debug)]

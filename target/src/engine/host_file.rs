@@ -139,6 +139,26 @@ impl HostFile {
         self.file.metadata().map(|m| FileKey { device: m.dev(), inode: m.ino() })
     }
 
+    /// Lets others read the file beside us from now on: it is written no more.
+    ///
+    /// # Errors
+    /// What the host reports.
+    pub fn share(&self) -> io::Result<()> {
+        self.relock(Access::ReadOnly)
+    }
+
+    /// Takes the file back from those who might read it, to write it again.
+    ///
+    /// # Errors
+    /// What the host reports; `ResourceBusy` when somebody else has it open.
+    pub fn own(&self) -> io::Result<()> {
+        self.relock(Access::ReadWrite)
+    }
+
+    fn relock(&self, access: Access) -> io::Result<()> {
+        if host_lock::take(&self.file, access)? { Ok(()) } else { Err(io::ErrorKind::ResourceBusy.into()) }
+    }
+
     /// Makes the name of a new or renamed file durable: syncs the folder it is in.
     ///
     /// # Errors

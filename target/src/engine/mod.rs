@@ -27,7 +27,10 @@ pub mod new_file;
 mod operation;
 mod range_lock;
 mod reservations;
-pub use handle::{ChangeError, LoggedOut, RemovedLun, RemovedTarget, ServerHandle, Which, shape_of};
+pub use handle::{
+    ChangeError, LoggedOut, LunStatus, RemovedLun, RemovedTarget, ServerHandle, SessionStatus, TargetStatus,
+    Which, shape_of,
+};
 mod server;
 mod session_task;
 mod sessions;

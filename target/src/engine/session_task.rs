@@ -106,6 +106,11 @@ impl SessionHandle {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Connections that are logged in.
+    pub(super) fn connections(&self) -> usize {
+        self.links().len()
+    }
+
     /// The connection with this CID.
     pub(super) fn link(&self, cid: Cid) -> Option<Arc<Link>> {
         self.links().iter().find(|link| link.cid == cid).cloned()

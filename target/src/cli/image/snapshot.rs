@@ -1,7 +1,7 @@
 //! `image snapshot`, `reset`, `merge`: the life of a differencing disk.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::open::Opened;
 use super::tools::ImageArg;
-use super::{OutputArgs, bytes, child, must_not_exist, work};
+use super::{OutputArgs, bytes, child, work};
+use crate::daemon::child::snapshot_path;
 use crate::engine::HostFile;
 use crate::engine::new_file::Existing;
 use crate::image::{Access, chain, merge};
@@ -27,26 +28,9 @@ pub(super) struct SnapshotArgs {
     output: OutputArgs,
 }
 
-/// The file name of the snapshot `name` of an image.
-fn snapshot_path(image: &Path, name: &str) -> PathBuf {
-    let stem = image.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = image.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
-    image.with_file_name(format!("{stem}.{name}{extension}"))
-}
-
 pub(super) fn snapshot(args: &SnapshotArgs, stop: &AtomicBool) -> Result<(), String> {
     let image = &args.image;
-    let base = match &args.name {
-        Some(name) if name.is_empty() || name.contains(['/', '\\', '\0']) => {
-            return Err(format!("{name:?} cannot be part of a file name"));
-        }
-        Some(name) => snapshot_path(&image.path, name),
-        None => (1u32..)
-            .map(|n| snapshot_path(&image.path, &n.to_string()))
-            .find(|path| !path.exists())
-            .unwrap_or_default(),
-    };
-    must_not_exist(&base, "; give another --name")?;
+    let base = snapshot_path(&image.path, args.name.as_deref())?;
     // Nobody may write it, and a log that a crash left is replayed now: a parent is never written.
     let opened = image.open(Access::ReadWrite)?;
     let format = opened.format;

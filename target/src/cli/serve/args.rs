@@ -11,8 +11,8 @@ use lunkeep_common::scsi::Lun;
 use crate::daemon::config::{self, secret};
 use crate::daemon::disk_flag::DiskFlag;
 use crate::daemon::spec::{
-    Access, Announce, Authentication, Credential, LunSource, LunView, PortalSpec, ServeSpec, TargetSpec,
-    default_portals, parse_listen,
+    Access, Announce, Authentication, Control, Credential, LunSource, LunView, PortalSpec, ServeSpec,
+    TargetSpec, default_portals, parse_listen,
 };
 use crate::engine::config::Settings;
 use crate::store::StateLocation;
@@ -56,6 +56,14 @@ pub struct ServeArgs {
     /// Folder for the identities of LUNs [default: IMAGE.lunkeep beside each image]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+
+    /// Control socket, for `lunkeep-target ctl` [default: control.sock in the state folder, or in IMAGE.lunkeep of the first image]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+
+    /// Have no control socket
+    #[arg(long, conflicts_with = "control")]
+    pub no_control: bool,
 
     /// End persistent reservations that were made without APTPL when the server stops [default: keep all: docs/reservations.md]
     #[arg(long, conflicts_with = "config")]
@@ -109,6 +117,11 @@ impl ServeArgs {
         if let Some(folder) = &self.state {
             spec.state = StateLocation::Folder(folder.clone());
         }
+        if self.no_control {
+            spec.control = Control::Absent;
+        } else if let Some(path) = &self.control {
+            spec.control = Control::At(path.clone());
+        }
         spec.parent_dirs.extend(self.parent_dir.iter().cloned());
         Ok(spec)
     }
@@ -154,6 +167,7 @@ impl ServeArgs {
             targets: vec![target],
             discovery: Authentication::None,
             settings: Settings { force_aptpl: !self.no_force_aptpl, ..Settings::default() },
+            control: Control::default(),
             notes,
         })
     }

@@ -5,10 +5,11 @@ mod signals;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 pub use args::ServeArgs;
@@ -16,12 +17,15 @@ use signals::Signals;
 
 use super::{Exit, output};
 use crate::daemon::addresses;
+use crate::daemon::control::listen::{ControlError, ControlSocket};
+use crate::daemon::control::{Manager, address};
 use crate::daemon::facts::Facts;
 use crate::daemon::prepare::{self, Prepared};
 use crate::daemon::server_config::server_config;
-use crate::daemon::spec::{PortalSpec, ServeSpec};
+use crate::daemon::spec::{Control, PortalSpec, ServeSpec};
 use crate::engine::{Server, ShutdownReport, StartError};
 use crate::image::DiskError;
+use crate::store::StateLocation;
 
 /// How long sessions get to end by themselves once a signal came.
 const GRACE: Duration = Duration::from_secs(5);
@@ -122,46 +126,92 @@ async fn serve(spec: &Arc<ServeSpec>, json: bool) -> Exit {
         .map_err(|error| error.to_string())
         .and_then(|opened| opened.map_err(|e| e.to_string()))
     {
-        Ok(prepared) => Arc::new(prepared),
+        Ok(prepared) => prepared,
         Err(error) => {
             output::error(error);
             return Exit::Failure;
         }
     };
     prepared.notes.iter().for_each(output::note);
-    let failure = match Server::start(server_config(spec, &prepared)).await {
-        Ok(server) => {
-            announce(spec, &prepared, &server.portals(), json);
-            signals.next().await;
-            tracing::info!(
-                "stopping: sessions are ended and images closed; a second signal ends the process at once"
-            );
-            stop(server.shutdown(GRACE), signals.next()).await
-        }
+    let control = match bind_control(spec, &prepared) {
+        Ok(control) => control,
         Err(error) => {
-            output::error(explain(&error));
-            Some(Exit::Failure)
+            output::error(error);
+            return close(Closing::Prepared(prepared), None, &mut signals).await;
         }
     };
+    let server = match Server::start(server_config(spec, &prepared)).await {
+        Ok(server) => server,
+        Err(error) => {
+            output::error(explain(&error));
+            return close(Closing::Prepared(prepared), None, &mut signals).await;
+        }
+    };
+    let at = control.as_ref().map(ControlSocket::path);
+    announce(spec, &prepared, &server.portals(), at, json);
+    let manager = Arc::new(Manager::new(server.handle(), server.portals(), prepared, spec.state.clone()));
+    let stop_control = CancellationToken::new();
+    if let Some(control) = control {
+        tokio::spawn(control.serve(manager.clone(), stop_control.clone()));
+    }
+    signals.next().await;
+    tracing::info!(
+        "stopping: sessions are ended and images closed; a second signal ends the process at once"
+    );
+    stop_control.cancel();
+    let failure = stop(server.shutdown(GRACE), signals.next()).await;
     if failure == Some(Exit::Killed) {
         return Exit::Killed;
     }
-    let closing = {
-        let prepared = Arc::clone(&prepared);
-        tokio::task::spawn_blocking(move || prepared.close())
+    close(Closing::Served(manager), failure, &mut signals).await
+}
+
+/// Makes the control socket, if there is to be one.
+fn bind_control(spec: &ServeSpec, prepared: &Prepared) -> Result<Option<ControlSocket>, ControlError> {
+    let path = match (&spec.control, &spec.state) {
+        (Control::Absent, _) => None,
+        (Control::At(path), _) => Some(path.clone()),
+        (Control::InState, StateLocation::Folder(folder)) => Some(folder.join(address::NAME)),
+        (Control::InState, StateLocation::BesideImage) => {
+            prepared.first_state().map(|folder| folder.join(address::NAME))
+        }
     };
+    let Some(path) = path else { return Ok(None) };
+    // `ctl` may be called from elsewhere.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    ControlSocket::bind(&path).map(Some)
+}
+
+/// Images to close.
+enum Closing {
+    /// They were never served.
+    Prepared(Prepared),
+    Served(Arc<Manager>),
+}
+
+/// Closes every image. `failure` is what is certain already.
+async fn close(closing: Closing, failure: Option<Exit>, signals: &mut Signals) -> Exit {
+    let never_served = matches!(closing, Closing::Prepared(_));
+    let work = tokio::task::spawn_blocking(move || match closing {
+        Closing::Prepared(prepared) => prepared.close(),
+        Closing::Served(manager) => manager.close(),
+    });
     let closed = tokio::select! {
-        closed = closing => report_closed(closed.map_err(|error| error.to_string())),
+        closed = work => report_closed(closed.map_err(|error| error.to_string())),
         () = signals.next() => killed(),
     };
-    failure.unwrap_or(closed)
+    match failure {
+        Some(failure) => failure,
+        None if never_served && closed == Exit::Success => Exit::Failure,
+        None => closed,
+    }
 }
 
 /// Says what is served, to whoever waits for it.
-fn announce(spec: &ServeSpec, prepared: &Prepared, bound: &[SocketAddr], json: bool) {
+fn announce(spec: &ServeSpec, prepared: &Prepared, bound: &[SocketAddr], control: Option<&Path>, json: bool) {
     let portals: Vec<(PortalSpec, SocketAddr)> =
         spec.portals.iter().cloned().zip(bound.iter().copied()).collect();
-    let facts = Facts::new(prepared, &spec.discovery, &portals, &addresses::of_host());
+    let facts = Facts::new(prepared, &spec.discovery, &portals, &addresses::of_host(), control);
     if json {
         match serde_json::to_string(&facts) {
             Ok(document) => output::line(document),

@@ -16,8 +16,8 @@ use super::secret;
 use super::tables::{At, Chap, File, Initiator, Limits, Lun, LunMap, Portal, Reservations, Target};
 use crate::daemon::size;
 use crate::daemon::spec::{
-    Access, Authentication, CreateSpec, Credential, LunAddress, LunSource, LunSpec, LunView, PortalSpec,
-    ServeSpec, TargetSpec, default_portals, parse_listen,
+    Access, Authentication, Control, CreateSpec, Credential, LunAddress, LunSource, LunSpec, LunView,
+    PortalSpec, ServeSpec, TargetSpec, default_portals, parse_listen,
 };
 use crate::engine::config::{ColdResetPolicy, Settings};
 use crate::image::Allocation;
@@ -89,6 +89,11 @@ impl Resolver<'_> {
             Some(state) => StateLocation::Folder(self.folder.join(state.get_ref())),
             None => StateLocation::BesideImage,
         };
+        let control = match &file.control {
+            None => Control::InState,
+            Some(path) if path.get_ref().is_empty() => Control::Absent,
+            Some(path) => Control::At(self.folder.join(path.get_ref())),
+        };
         let parent_dirs = file.parent_dirs.iter().map(|folder| self.folder.join(folder.get_ref())).collect();
         let mut settings = self.settings(&file.limits.unwrap_or_default());
         self.reservations(&file.reservations.unwrap_or_default(), &mut settings);
@@ -101,6 +106,7 @@ impl Resolver<'_> {
             targets,
             discovery,
             settings,
+            control,
             notes,
         }
     }

@@ -12,7 +12,7 @@ pub type At<T> = Spanned<T>;
 
 /// Every table with its keys, in the order of the documentation.
 pub const KEYS: [(&str, &[&str]); 10] = [
-    ("", &["state", "parent_dirs", "portal", "discovery", "limits", "reservations", "target"]),
+    ("", &["state", "control", "parent_dirs", "portal", "discovery", "limits", "reservations", "target"]),
     ("portal", &["listen", "announce", "group"]),
     ("discovery", &["chap", "mutual_chap"]),
     (
@@ -57,6 +57,8 @@ pub const KEYS: [(&str, &[&str]); 10] = [
 pub struct File {
     /// Folder for identities.
     pub state: Option<At<String>>,
+    /// The control socket; empty: none.
+    pub control: Option<At<String>>,
     /// Folders that parents of differencing disks may be in.
     #[serde(default)]
     pub parent_dirs: Vec<At<String>>,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::daemon::disk_flag::DiskFlag;
-use crate::daemon::spec::default_portals;
+use crate::daemon::spec::{Control, default_portals};
 use crate::engine::config::Settings;
 
 fn spec(folder: &Path, targets: &[(Option<&str>, &[&str])]) -> ServeSpec {
@@ -21,6 +21,7 @@ fn spec(folder: &Path, targets: &[(Option<&str>, &[&str])]) -> ServeSpec {
         access: Access::Everyone,
     });
     ServeSpec {
+        control: Control::default(),
         portals: default_portals(),
         default_portals: true,
         state: StateLocation::BesideImage,
