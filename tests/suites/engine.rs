@@ -12,6 +12,8 @@ mod endings;
 mod erase;
 #[path = "engine/online.rs"]
 mod online;
+#[path = "engine/portals.rs"]
+mod portals;
 #[path = "engine/scopes.rs"]
 mod scopes;
 #[path = "engine/task_sets.rs"]
@@ -27,8 +29,8 @@ use lunkeep_common::name::{IscsiName, Isid, PortalGroupTag};
 use lunkeep_common::pdu::InitiatorHeader;
 use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
-    AccessList, Announce, LunConfig, PortalConfig, ReservationConfig, ServerConfig, Settings, TargetConfig,
-    UnitConfig,
+    AccessList, Announce, LunConfig, PortalConfig, PortalGroups, ReservationConfig, ServerConfig, Settings,
+    TargetConfig, UnitConfig,
 };
 use lunkeep_target::engine::{HostEnvironment, Server, StartError};
 use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
@@ -97,6 +99,8 @@ fn config(disks: &[Arc<GatedDisk>]) -> ServerConfig {
     ServerConfig {
         portals: vec![portal(None)],
         targets: vec![TargetConfig {
+            portal_groups: PortalGroups::All,
+            redirect: None,
             name: TARGET.parse().unwrap(),
             alias: None,
             luns,
@@ -355,6 +359,8 @@ fn discovery_tells_the_announced_address_and_hides_what_an_initiator_may_not_use
     let bench = Bench::with(|config| {
         config.portals = vec![portal(Some(Announce { host: "storage.example".into(), port: Some(13260) }))];
         config.targets.push(TargetConfig {
+            portal_groups: PortalGroups::All,
+            redirect: None,
             name: hidden.clone(),
             alias: None,
             luns: Vec::new(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use lunkeep_common::name::PortalGroupTag;
 use serde::Serialize;
 
 use super::addresses::reachable;
@@ -11,6 +12,7 @@ use super::connect::{self, Connect, Connection};
 use super::prepare::{Prepared, PreparedLun, PreparedTarget};
 use super::size;
 use super::spec::{Access, Authentication, PortalSpec};
+use crate::engine::config::PortalGroups;
 use crate::image::{Disk as _, Format};
 
 /// All facts. The JSON document of `serve --json` is this; docs/serve.md describes it.
@@ -54,6 +56,10 @@ pub struct TargetFacts {
     pub authentication: &'static str,
     /// Initiators that may log in; `null`: every one.
     pub initiators: Option<Vec<String>>,
+    /// Portal groups that lead to it; `null`: all of them.
+    pub portal_groups: Option<Vec<u16>>,
+    /// The address to which initiators are sent.
+    pub redirect: Option<String>,
     /// Logical units.
     pub luns: Vec<LunFacts>,
     /// Commands to connect.
@@ -108,14 +114,18 @@ impl Facts {
                 addresses: reachable(*bound, spec.announce.as_ref(), interfaces),
             })
             .collect();
-        let mut addresses: Vec<String> = Vec::new();
-        for address in portals.iter().flat_map(|portal| &portal.addresses) {
-            if !addresses.contains(address) {
-                addresses.push(address.clone());
+        let addresses_of = |target: &PreparedTarget| {
+            let own = |portal: &&PortalFacts| target.portal_groups.contains(PortalGroupTag(portal.group));
+            let mut addresses: Vec<String> = Vec::new();
+            for address in portals.iter().filter(own).flat_map(|portal| &portal.addresses) {
+                if !addresses.contains(address) {
+                    addresses.push(address.clone());
+                }
             }
-        }
-        let targets =
-            prepared.targets.iter().map(|target| target_facts(target, discovery, &addresses)).collect();
+            addresses
+        };
+        let facts_of = |target| target_facts(target, discovery, &addresses_of(target));
+        let targets = prepared.targets.iter().map(facts_of).collect();
         Self {
             event: "serving",
             version: env!("CARGO_PKG_VERSION"),
@@ -154,6 +164,11 @@ fn target_facts(target: &PreparedTarget, discovery: &Authentication, addresses: 
             Access::Everyone => None,
             Access::Only(allowed) => Some(allowed.keys().map(ToString::to_string).collect()),
         },
+        portal_groups: match &target.portal_groups {
+            PortalGroups::All => None,
+            PortalGroups::Only(groups) => Some(groups.iter().map(|group| group.0).collect()),
+        },
+        redirect: target.redirect.as_ref().map(|redirect| redirect.to.to_string()),
         luns: target.luns.iter().map(|(number, lun)| lun_facts(name, *number, lun, addresses)).collect(),
         connect: connect::commands(&connection),
     }
@@ -208,6 +223,9 @@ impl fmt::Display for TargetFacts {
         writeln!(f, "Target {}", self.name)?;
         if let Some(alias) = &self.alias {
             writeln!(f, "  {alias}")?;
+        }
+        if let Some(redirect) = &self.redirect {
+            writeln!(f, "  initiators are sent to {redirect}")?;
         }
         self.luns.iter().try_for_each(|lun| write!(f, "{lun}"))?;
         match self.authentication {

@@ -16,7 +16,7 @@ use super::server_config::unit_config;
 use super::spec::{
     Access, Authentication, LunAddress, LunSource, LunSpec, PortalSpec, ServeSpec, TargetSpec,
 };
-use crate::engine::config::UnitConfig;
+use crate::engine::config::{PortalGroups, Redirect, UnitConfig};
 use crate::engine::{HostFile, Medium, ParentFolders};
 use crate::image::{Disk, DiskError, Format};
 use crate::store::{LunFolder, Naa, PortNumbers, StateLocation, StoreError, TooManyPorts};
@@ -47,6 +47,10 @@ pub struct PreparedTarget {
     pub authentication: Authentication,
     /// Which initiators may, and what they see.
     pub access: Access,
+    /// Where it can be reached.
+    pub portal_groups: PortalGroups,
+    /// Where it is instead.
+    pub redirect: Option<Redirect>,
 }
 
 /// A logical unit with its open disk.
@@ -314,6 +318,8 @@ impl Opening {
             luns,
             authentication: spec.authentication.clone(),
             access: spec.access.clone(),
+            portal_groups: spec.portal_groups.clone(),
+            redirect: spec.redirect.clone(),
         })
     }
 
@@ -503,7 +509,7 @@ fn number_ports(targets: &[PreparedTarget], portals: &[PortalSpec]) -> Result<Po
     let groups: BTreeSet<_> = portals.iter().map(|portal| portal.group).collect();
     let ports_of = |target: &PreparedTarget| -> BTreeSet<TargetPort> {
         let port = |&portal_group| TargetPort { name: target.name.clone(), portal_group };
-        groups.iter().map(port).collect()
+        groups.iter().filter(|group| target.portal_groups.contains(**group)).map(port).collect()
     };
     let served: BTreeSet<TargetPort> = targets.iter().flat_map(ports_of).collect();
     let mut luns: HashMap<*const PreparedLun, (&PreparedLun, BTreeSet<TargetPort>)> = HashMap::new();

@@ -58,6 +58,8 @@ pub(super) fn target_config(target: &PreparedTarget) -> TargetConfig {
             .collect(),
         authentication: authentication(&target.authentication),
         access,
+        portal_groups: target.portal_groups.clone(),
+        redirect: target.redirect.clone(),
     }
 }
 

@@ -8,9 +8,10 @@ use std::str::FromStr;
 
 use lunkeep_common::limits::CHAP_SECRET_LEN_MIN;
 use lunkeep_common::name::{IscsiName, PortalGroupTag};
+use lunkeep_common::text::address::TargetAddress;
 use zeroize::Zeroizing;
 
-use crate::engine::config::Settings;
+use crate::engine::config::{PortalGroups, Redirect, Settings};
 use crate::image::{Allocation, Format};
 use crate::limits::{CHAP_SECRET_LEN_MAX, SERIAL_LEN_MAX};
 use crate::store::StateLocation;
@@ -71,12 +72,16 @@ pub struct TargetSpec {
     pub name: Option<IscsiName>,
     /// A text for people (TargetAlias).
     pub alias: Option<String>,
-    /// Its logical units by number; at least one.
+    /// Its logical units by number; at least one, unless it is elsewhere.
     pub luns: BTreeMap<u16, LunSource>,
     /// How initiators prove who they are.
     pub authentication: Authentication,
     /// Which initiators may log in, and what they see.
     pub access: Access,
+    /// Where it can be reached.
+    pub portal_groups: PortalGroups,
+    /// Where it is instead.
+    pub redirect: Option<Redirect>,
 }
 
 /// What a LUN of a target is.
@@ -347,6 +352,17 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)).map_err(|_| {
         format!("{text:?} is not an address to listen on: write ADDR:PORT with a numeric address, such as 0.0.0.0:3260 or [::]:3260")
     })
+}
+
+/// Where initiators are sent: `HOST:PORT`, or `HOST` for port 3260; an IPv6 address in brackets.
+///
+/// # Errors
+/// A sentence that says how it is written.
+pub fn redirect_to(text: &str) -> Result<TargetAddress, String> {
+    match text.parse::<TargetAddress>() {
+        Ok(address) if address.portal_group.is_none() => Ok(address),
+        _ => Err(format!("{text:?} is not HOST or HOST:PORT (an IPv6 address in brackets)")),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a server serves, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use lunkeep_common::login::TaskReporting;
 use lunkeep_common::login::offer::Offer;
 use lunkeep_common::login::target_side::Authentication;
 use lunkeep_common::name::{IscsiName, PortalGroupTag};
+use lunkeep_common::text::address::TargetAddress;
 
 use crate::device::LogicalUnitConfig;
 use crate::image::Disk;
@@ -66,6 +67,40 @@ pub struct TargetConfig {
     pub authentication: Authentication,
     /// Who may log in and what they see.
     pub access: AccessList,
+    /// Where it can be reached.
+    pub portal_groups: PortalGroups,
+    /// Where it is instead.
+    pub redirect: Option<Redirect>,
+}
+
+/// The portal groups in which a target has a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PortalGroups {
+    /// Every one of the server.
+    #[default]
+    All,
+    /// These; portals of other groups do not know the target.
+    Only(BTreeSet<PortalGroupTag>),
+}
+
+impl PortalGroups {
+    /// Whether the target has a port there.
+    #[must_use]
+    pub fn contains(&self, group: PortalGroupTag) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(groups) => groups.contains(&group),
+        }
+    }
+}
+
+/// Where initiators are sent that log in to a target. Sessions that are there already stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The other portal, without a portal group (RFC 7143 §13.8).
+    pub to: TargetAddress,
+    /// From now on (0102h), or this time (0101h).
+    pub permanent: bool,
 }
 
 /// A logical unit under a number of a target.

@@ -31,15 +31,17 @@ impl Directory for ConnectionDirectory {
         let targets = topology.targets.values();
         let visible = targets.filter(wanted).filter(|target| target.admits(&self.initiator));
         visible
-            .map(|target| DiscoveredTarget { name: target.name.clone(), addresses: self.addresses() })
+            .map(|target| DiscoveredTarget { name: target.name.clone(), addresses: self.addresses(target) })
             .collect()
     }
 }
 
 impl ConnectionDirectory {
-    fn addresses(&self) -> Vec<TargetAddress> {
-        let mut addresses: Vec<_> =
-            self.shared.portals.iter().filter_map(|portal| self.address(portal)).collect();
+    /// The portals at which a login to the target succeeds.
+    fn addresses(&self, target: &Target) -> Vec<TargetAddress> {
+        let portals = self.shared.portals.iter();
+        let own = portals.filter(|portal| target.portal_groups.contains(portal.config.group));
+        let mut addresses: Vec<_> = own.filter_map(|portal| self.address(portal)).collect();
         addresses.dedup();
         addresses
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lunkeep_common::name::{IscsiName, TargetPort};
 
-use super::config::{LunConfig, TargetConfig};
+use super::config::{LunConfig, PortalGroups, Redirect, TargetConfig};
 use super::reservations;
 use super::server::{Shared, StartError, Target};
 use super::session_task::SessionHandle;
@@ -139,23 +139,36 @@ impl ServerHandle {
         Self { shared }
     }
 
-    /// Gives the ports of these targets their relative target port identifiers, those of `known` where they are free, and tells the
-    /// numbers of all ports. To be called, and the answer kept, before a unit that was served earlier is added.
+    /// Gives ports their relative target port identifiers, those of `known` where they are free, and tells the numbers of all ports. To
+    /// be called, and the answer kept, before a unit that was served earlier is added.
     ///
     /// # Errors
     /// [`TooManyPorts`].
     pub fn number_ports(
         &self,
-        targets: &[IscsiName],
+        ports: Vec<TargetPort>,
         known: &PortNumbers,
     ) -> Result<PortNumbers, TooManyPorts> {
-        self.shared.topology_mut().number(targets, known).cloned()
+        self.shared.topology_mut().number(ports, known).cloned()
     }
 
-    /// The target ports of a target, served or not.
+    /// The target ports that a target, served or not, has in these portal groups.
     #[must_use]
-    pub fn ports_of(&self, target: &IscsiName) -> Vec<TargetPort> {
-        self.shared.topology().ports_of(target)
+    pub fn ports_in(&self, target: &IscsiName, groups: &PortalGroups) -> Vec<TargetPort> {
+        self.shared.topology().ports_in(target, groups)
+    }
+
+    /// Sends initiators that log in to a target elsewhere, or with `None` takes them in again. Sessions that are there stay:
+    /// [`ServerHandle::request_logout`] ends them.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoTarget`].
+    pub async fn redirect(&self, name: &IscsiName, redirect: Option<Redirect>) -> Result<(), ChangeError> {
+        let _one_at_a_time = self.shared.changes.lock().await;
+        let mut topology = self.shared.topology_mut();
+        let target = topology.targets.get_mut(name).ok_or_else(|| ChangeError::NoTarget(name.clone()))?;
+        *target = Arc::new(Target { redirect, ..Target::clone(target) });
+        Ok(())
     }
 
     /// Serves one more target.

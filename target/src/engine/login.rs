@@ -17,6 +17,7 @@ use lunkeep_common::pdu::{
 };
 use tokio::sync::watch;
 
+use super::config::Redirect;
 use super::connection::Wire;
 use super::directory::ConnectionDirectory;
 use super::server::Shared;
@@ -323,6 +324,19 @@ impl TargetPolicy for Policy<'_> {
                 let target = topology.target(target)?;
                 if !target.admits(identity.initiator) {
                     return Err(LoginRefusal::AuthorizationFailure);
+                }
+                if !target.portal_groups.contains(self.portal_group) {
+                    return Err(LoginRefusal::NotFound);
+                }
+                // Only who begins a session goes elsewhere: a connection belongs where its session is.
+                if let Some(Redirect { to, permanent }) =
+                    target.redirect.clone().filter(|_| numbers.is_none())
+                {
+                    return Err(if permanent {
+                        LoginRefusal::MovedPermanently(to)
+                    } else {
+                        LoginRefusal::MovedTemporarily(to)
+                    });
                 }
                 (target.authentication.clone(), target.alias.clone())
             }

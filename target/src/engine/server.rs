@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{AccessList, PortalConfig, ServerConfig, Settings, TargetConfig, UnitConfig};
+use super::config::{
+    AccessList, PortalConfig, PortalGroups, Redirect, ServerConfig, Settings, TargetConfig, UnitConfig,
+};
 use super::connection;
 use super::handle::ServerHandle;
 use super::listener;
@@ -84,13 +86,15 @@ pub(super) struct Target {
     pub(super) alias: Option<String>,
     pub(super) authentication: Authentication,
     pub(super) access: AccessList,
+    pub(super) portal_groups: PortalGroups,
+    pub(super) redirect: Option<Redirect>,
     pub(super) units: LunView,
 }
 
 impl Target {
     pub(super) fn new(config: TargetConfig, units: LunView) -> Self {
-        let TargetConfig { name, alias, authentication, access, .. } = config;
-        Self { name, alias, authentication, access, units }
+        let TargetConfig { name, alias, authentication, access, portal_groups, redirect, .. } = config;
+        Self { name, alias, authentication, access, portal_groups, redirect, units }
     }
 
     /// Whether an initiator may log in.
@@ -156,6 +160,12 @@ pub enum StartError {
         first: u16,
         /// The other.
         second: u16,
+    },
+    /// No portal is in any of the target's portal groups.
+    #[error("target {name}: no portal is in any of its portal groups")]
+    NoPortalOfTarget {
+        /// The target.
+        name: IscsiName,
     },
     /// The targets have too many ports.
     #[error(transparent)]

@@ -9,7 +9,7 @@ use lunkeep_common::login::target_side::LoginRefusal;
 use lunkeep_common::name::{InitiatorPort, IscsiName, PortalGroupTag, TargetPort};
 
 use super::buffers::Buffers;
-use super::config::{LunConfig, Settings, TargetConfig, UnitConfig};
+use super::config::{LunConfig, PortalGroups, Settings, TargetConfig, UnitConfig};
 use super::reservations::RecordKeeper;
 use super::server::{StartError, Target};
 use super::unit::{LunView, Unit};
@@ -56,21 +56,25 @@ impl Topology {
         all.filter(move |unit| seen.insert(Arc::as_ptr(unit)))
     }
 
-    /// The target ports of a target: one in each of its portal groups.
-    pub(super) fn ports_of(&self, name: &IscsiName) -> Vec<TargetPort> {
-        let port = |&portal_group| TargetPort { name: name.clone(), portal_group };
-        self.groups.iter().map(port).collect()
+    /// The target ports that a target has in these portal groups: one in each that the server has.
+    pub(super) fn ports_in(&self, name: &IscsiName, groups: &PortalGroups) -> Vec<TargetPort> {
+        ports_in(&self.groups, name, groups)
     }
 
-    /// Gives the ports of these targets numbers, those that are known from before when they are free, and tells all numbers.
+    /// The target ports of a target that is served.
+    fn ports_of(&self, target: &Target) -> Vec<TargetPort> {
+        self.ports_in(&target.name, &target.portal_groups)
+    }
+
+    /// Gives ports numbers, those that are known from before when they are free, and tells all numbers.
     pub(super) fn number(
         &mut self,
-        targets: &[IscsiName],
+        ports: Vec<TargetPort>,
         known: &PortNumbers,
     ) -> Result<&PortNumbers, TooManyPorts> {
         let mut numbers = self.port_numbers.clone();
         numbers.adopt(known.iter().map(|(port, number)| (port.clone(), number)));
-        numbers.assign(targets.iter().flat_map(|target| self.ports_of(target)))?;
+        numbers.assign(ports)?;
         numbers.assign(known.iter().map(|(port, _)| port.clone()))?;
         self.port_numbers = numbers;
         Ok(&self.port_numbers)
@@ -86,10 +90,14 @@ impl Topology {
             return Err(StartError::DuplicateTarget { name });
         }
         exports(std::slice::from_ref(&config))?;
-        self.number(std::slice::from_ref(&name), &PortNumbers::default())?;
+        let ports = self.ports_in(&name, &config.portal_groups);
+        if ports.is_empty() {
+            return Err(StartError::NoPortalOfTarget { name });
+        }
+        self.number(ports.clone(), &PortNumbers::default())?;
         let mut units = LunView::new();
         for lun in &config.luns {
-            units.insert(lun.number, self.unit_for(&name, lun, settings)?);
+            units.insert(lun.number, self.unit_for(&name, &ports, lun, settings)?);
         }
         self.removed.remove(&name);
         self.targets.insert(name, Arc::new(Target::new(config, units)));
@@ -124,7 +132,7 @@ impl Topology {
         if let Some(first) = target.number_of(&lun.unit) {
             return Err(StartError::UnitTwice { name, first, second: number });
         }
-        let unit = self.unit_for(&name, lun, settings)?;
+        let unit = self.unit_for(&name, &self.ports_of(target), lun, settings)?;
         let mut changed = Target::clone(target);
         changed.units.insert(number, unit);
         self.targets.insert(name, Arc::new(changed));
@@ -145,6 +153,7 @@ impl Topology {
     fn unit_for(
         &mut self,
         target: &IscsiName,
+        ports: &[TargetPort],
         lun: &LunConfig,
         settings: &Settings,
     ) -> Result<Arc<Unit>, StartError> {
@@ -153,8 +162,7 @@ impl Topology {
         }
         let places = BTreeMap::from([(target.clone(), lun.number)]);
         let export = Export { unit: lun.unit.clone(), first: (target.clone(), lun.number), places };
-        let ports = self.ports_of(target);
-        build_unit(&export, ports, settings, &mut self.port_numbers, &self.buffers).map(Arc::new)
+        build_unit(&export, ports.to_vec(), settings, &mut self.port_numbers, &self.buffers).map(Arc::new)
     }
 
     /// Tells every unit which ports lead to it now.
@@ -164,10 +172,15 @@ impl Topology {
                 .targets
                 .values()
                 .filter(|target| target.units.values().any(|other| Arc::ptr_eq(other, unit)));
-            let ports = exporting.flat_map(|target| self.ports_of(&target.name));
+            let ports = exporting.flat_map(|target| self.ports_of(target));
             unit.lock().set_ports(numbered(ports, &self.port_numbers));
         }
     }
+}
+
+fn ports_in(all: &[PortalGroupTag], name: &IscsiName, groups: &PortalGroups) -> Vec<TargetPort> {
+    let own = all.iter().filter(|group| groups.contains(**group));
+    own.map(|&portal_group| TargetPort { name: name.clone(), portal_group }).collect()
 }
 
 fn numbered(ports: impl IntoIterator<Item = TargetPort>, numbers: &PortNumbers) -> Vec<ExportPort> {
@@ -187,17 +200,21 @@ struct Export {
     places: BTreeMap<IscsiName, u16>,
 }
 
-/// Builds the targets, each with a port in each of the portal groups `groups`.
+/// Builds the targets, each with a port in those of the portal groups `groups` that are its own.
 pub(super) fn build(
     configs: Vec<TargetConfig>,
     groups: Vec<PortalGroupTag>,
     settings: &Settings,
     mut port_numbers: PortNumbers,
 ) -> Result<Topology, StartError> {
-    let ports_of = |name: &IscsiName| {
-        let name = name.clone();
-        groups.iter().map(move |&portal_group| TargetPort { name: name.clone(), portal_group })
-    };
+    let ports: BTreeMap<&IscsiName, Vec<TargetPort>> = configs
+        .iter()
+        .map(|config| (&config.name, ports_in(&groups, &config.name, &config.portal_groups)))
+        .collect();
+    if let Some((name, _)) = ports.iter().find(|(_, ports)| ports.is_empty()) {
+        return Err(StartError::NoPortalOfTarget { name: IscsiName::clone(name) });
+    }
+    let ports_of = |name: &IscsiName| ports.get(name).cloned().unwrap_or_default();
     port_numbers.assign(configs.iter().flat_map(|config| ports_of(&config.name)))?;
     let mut units: HashMap<*const UnitConfig, Arc<Unit>> = HashMap::new();
     let buffers = Arc::new(Buffers::default());

@@ -229,6 +229,8 @@ fn masked_bench() -> Bench {
     let bench = Bench::with(|config| {
         let unit = config.targets[0].luns[1].unit.clone();
         config.targets.push(TargetConfig {
+            portal_groups: PortalGroups::All,
+            redirect: None,
             name: OTHER.parse().unwrap(),
             alias: None,
             luns: vec![LunConfig { number: 3, unit }],

@@ -110,6 +110,8 @@ fn other_target(config: &mut ServerConfig, disk: Arc<dyn Disk>) {
     let (authentication, access) = (authentication.clone(), access.clone());
     let luns = vec![lun(0, disk)];
     config.targets.push(TargetConfig {
+        portal_groups: PortalGroups::All,
+        redirect: None,
         name: OTHER.parse().unwrap(),
         alias: None,
         luns,

@@ -9,7 +9,8 @@ use lunkeep_common::login::target_side::Authentication;
 use lunkeep_common::name::PortalGroupTag;
 use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
-    AccessList, LunConfig, PortalConfig, ReservationConfig, ServerConfig, Settings, TargetConfig, UnitConfig,
+    AccessList, LunConfig, PortalConfig, PortalGroups, ReservationConfig, ServerConfig, Settings,
+    TargetConfig, UnitConfig,
 };
 use lunkeep_target::engine::{HostEnvironment, Server};
 use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
@@ -90,6 +91,8 @@ impl Bench {
         }
         let units: Vec<_> = units.into_iter().map(Arc::new).collect();
         let target = |(turned, name): (bool, &&str)| TargetConfig {
+            portal_groups: PortalGroups::All,
+            redirect: None,
             name: name.parse().unwrap(),
             alias: None,
             luns: (0..2u16)

@@ -370,3 +370,35 @@ fn nonsense_at_the_control_socket_is_answered_and_harms_nobody() {
     while !ask(&target, &["status"]).success() {}
     target.stop();
 }
+
+#[test]
+fn initiators_are_sent_to_where_the_target_is_by_the_file_and_by_ctl() {
+    let folder = Folder::new();
+    let iqn = "iqn.2026-11.org.example:moved";
+    let there = Target::serve(
+        PROGRAMS,
+        ["--disk", &format!("{},size=1M,serial=THERE", folder.name("there.raw")), "--iqn", iqn],
+    );
+    let config = folder.write(
+        "here.toml",
+        format!(
+            "state = \"state\"\n[[portal]]\nlisten = \"127.0.0.1:0\"\n[[target]]\nname = \"{iqn}\"\n\
+             lun = [{{ path = \"here.raw\", size = \"1M\", serial = \"HERE\" }}]\n\
+             redirect = {{ to = \"{}\" }}\n",
+            there.portal()
+        ),
+    );
+    let here = Target::configured(PROGRAMS, &config, &[]);
+    let url = format!("iscsi://{}/{iqn}/0", here.portal());
+    let serial = || info(&folder, &url, &[])["device"]["serial"].clone();
+    assert_eq!(serial(), "THERE");
+    let off = ctl(&here, &["target", "redirect", iqn, "--off"]);
+    assert_eq!(off["redirect"], Value::Null);
+    assert_eq!(serial(), "HERE");
+    let to = there.portal().to_string();
+    ctl(&here, &["target", "redirect", iqn, "--to", &to, "--permanent"]);
+    assert_eq!(serial(), "THERE");
+    assert_eq!(ctl(&here, &["status"])["targets"][0]["redirect"]["to"], to);
+    here.stop();
+    there.stop();
+}

@@ -8,6 +8,8 @@ pub(super) fn status(status: &model::Status) -> String {
     for target in &status.targets {
         lines.push(format!("{}  sessions {}", target.name, target.sessions));
         lines.extend(target.alias.as_ref().map(|alias| format!("  {alias}")));
+        lines.extend(target.portal_groups.as_ref().map(|groups| format!("  portal groups {groups:?}")));
+        lines.extend(target.redirect.as_ref().map(|redirect| format!("  {}", sent(redirect))));
         lines.extend(target.luns.iter().map(lun));
     }
     lines.join("\n")
@@ -35,6 +37,16 @@ fn lun(lun: &model::Lun) -> String {
         size::display(lun.size),
         lun.serial
     )
+}
+
+fn sent(redirect: &model::Redirect) -> String {
+    let how = if redirect.permanent { "from now on" } else { "for now" };
+    format!("initiators are sent to {}, {how}", redirect.to)
+}
+
+pub(super) fn redirected(target: &model::TargetRedirected) -> String {
+    let what = target.redirect.as_ref().map_or_else(|| "takes initiators in again".into(), sent);
+    format!("{}: {what}", target.name)
 }
 
 pub(super) fn sessions(sessions: &model::Sessions) -> String {

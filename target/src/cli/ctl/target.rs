@@ -2,18 +2,38 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use lunkeep_common::name::IscsiName;
+use lunkeep_common::text::address::TargetAddress;
 
 use super::client::Failure;
 use super::{Asking, absolute, lun, show};
 use crate::daemon::control::model;
 use crate::daemon::disk_flag::DiskFlag;
+use crate::daemon::spec::redirect_to;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Add(AddArgs),
+    Redirect(RedirectArgs),
     Remove(RemoveArgs),
+}
+
+/// Send initiators that log in to a target elsewhere. Sessions that are there stay: `session logout --target` ends them
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("where").args(["to", "off"]).required(true))]
+pub(super) struct RedirectArgs {
+    /// Its iSCSI name
+    name: IscsiName,
+    /// The portal to log in at
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = redirect_to)]
+    to: Option<TargetAddress>,
+    /// From now on (0102h). Without this, for this time (0101h)
+    #[arg(long, requires = "to")]
+    permanent: bool,
+    /// Take initiators in again
+    #[arg(long)]
+    off: bool,
 }
 
 /// Serve one more target
@@ -36,6 +56,9 @@ pub(super) struct AddArgs {
     /// Initiator that may log in; may be given several times [default: every initiator]
     #[arg(long, value_name = "NAME")]
     allow_initiator: Vec<IscsiName>,
+    /// Portal group that leads to it; may be given several times [default: all of them]
+    #[arg(long, value_name = "TAG")]
+    portal_group: Vec<u16>,
 }
 
 /// Stop serving a target: its initiators are asked to log out, and dropped when they do not
@@ -59,10 +82,18 @@ pub(super) fn run(asking: &Asking, command: &Command) -> Result<(), Failure> {
                 chap_user: args.chap_user.clone(),
                 chap_secret_file: args.chap_secret_file.as_deref().map(absolute).transpose()?,
                 initiators: args.allow_initiator.iter().map(ToString::to_string).collect(),
+                portal_groups: args.portal_group.clone(),
+                redirect: None,
             };
             asking.post("/v1/targets", &request, |added: &model::TargetChanged| {
                 format!("{}: served", added.name)
             })
+        }
+        Command::Redirect(args) => {
+            let to = args.to.as_ref().map(ToString::to_string);
+            let redirect = to.map(|to| model::Redirect { to, permanent: args.permanent });
+            let request = model::RedirectTarget { name: args.name.to_string(), redirect };
+            asking.post("/v1/targets/redirect", &request, show::redirected)
         }
         Command::Remove(RemoveArgs { name, within }) => {
             let request = model::RemoveTarget { name: name.to_string(), within: *within };

@@ -14,7 +14,7 @@ use crate::daemon::spec::{
     Access, Announce, Authentication, Control, Credential, LunSource, LunView, PortalSpec, ServeSpec,
     TargetSpec, default_portals, parse_listen,
 };
-use crate::engine::config::Settings;
+use crate::engine::config::{PortalGroups, Settings};
 use crate::store::StateLocation;
 
 /// What `serve` is told on the command line.
@@ -158,6 +158,8 @@ impl ServeArgs {
             luns,
             authentication: Authentication::chap(users, None)?,
             access,
+            portal_groups: PortalGroups::All,
+            redirect: None,
         };
         Ok(ServeSpec {
             portals: default_portals().into_iter().map(|portal| self.portal(portal.listen)).collect(),

@@ -17,9 +17,9 @@ use super::tables::{At, Chap, File, Initiator, Limits, Lun, LunMap, Portal, Rese
 use crate::daemon::size;
 use crate::daemon::spec::{
     Access, Authentication, Control, CreateSpec, Credential, LunAddress, LunSource, LunSpec, LunView,
-    PortalSpec, ServeSpec, TargetSpec, default_portals, parse_listen,
+    PortalSpec, ServeSpec, TargetSpec, default_portals, parse_listen, redirect_to,
 };
-use crate::engine::config::{ColdResetPolicy, Settings};
+use crate::engine::config::{ColdResetPolicy, PortalGroups, Redirect, Settings};
 use crate::image::Allocation;
 use crate::limits::SESSION_MEMORY_MIN;
 use crate::store::StateLocation;
@@ -33,7 +33,8 @@ pub fn resolve(
     folder: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ServeSpec, Vec<Problem>> {
-    let mut resolver = Resolver { folder, variable, problems: Vec::new(), notes: Vec::new() };
+    let (problems, notes) = (Vec::new(), Vec::new());
+    let mut resolver = Resolver { folder, variable, problems, notes, groups: BTreeSet::new() };
     let spec = resolver.file(file);
     if resolver.problems.is_empty() { Ok(spec) } else { Err(resolver.problems) }
 }
@@ -43,6 +44,8 @@ struct Resolver<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<Problem>,
     notes: Vec<String>,
+    /// Portal groups of the portals.
+    groups: BTreeSet<PortalGroupTag>,
 }
 
 impl Resolver<'_> {
@@ -62,6 +65,7 @@ impl Resolver<'_> {
     fn file(&mut self, file: File) -> ServeSpec {
         let default_are_used = file.portal.is_empty();
         let portals = if default_are_used { default_portals() } else { self.portals(&file.portal) };
+        self.groups = portals.iter().map(|portal| portal.group).collect();
         if file.target.is_empty() {
             self.problems.push(Problem::new(
                 None,
@@ -215,7 +219,7 @@ impl Resolver<'_> {
             }
             (!bad).then(|| text.clone())
         });
-        if table.lun.is_empty() {
+        if table.lun.is_empty() && table.redirect.is_none() {
             self.problem(table.name.span(), "this target has no LUN", "add a [[target.lun]] with a `path`");
         }
         let mut luns = BTreeMap::new();
@@ -242,7 +246,35 @@ impl Resolver<'_> {
         }
         let authentication = self.authentication(&table.chap, table.mutual_chap.as_ref());
         let access = self.access(&table.initiator, &luns);
-        TargetSpec { name, alias, luns, authentication, access }
+        let portal_groups = self.portal_groups(table.portal_groups.as_ref());
+        let redirect = table.redirect.as_ref().and_then(|redirect| {
+            let to = self.keep(redirect.to.span(), redirect_to(redirect.to.get_ref()))?;
+            Some(Redirect { to, permanent: redirect.permanent.unwrap_or(false) })
+        });
+        TargetSpec { name, alias, luns, authentication, access, portal_groups, redirect }
+    }
+
+    /// Every one must be the group of a portal, or initiators would look for the target in vain.
+    fn portal_groups(&mut self, groups: Option<&At<Vec<At<u16>>>>) -> PortalGroups {
+        let Some(groups) = groups else { return PortalGroups::All };
+        if groups.get_ref().is_empty() {
+            self.problem(
+                groups.span(),
+                "without a portal group nobody can reach the target",
+                "name one, or remove the key: then every portal leads to it",
+            );
+        }
+        for group in groups.get_ref() {
+            let tag = PortalGroupTag(*group.get_ref());
+            if !self.groups.contains(&tag) {
+                self.problem(
+                    group.span(),
+                    format!("no [[portal]] has the group {}", tag.0),
+                    "portals without `group` are in group 1",
+                );
+            }
+        }
+        PortalGroups::Only(groups.get_ref().iter().map(|group| PortalGroupTag(*group.get_ref())).collect())
     }
 
     fn lun(&mut self, table: &At<Lun>) -> Option<LunSource> {

@@ -11,7 +11,7 @@ use toml::Spanned;
 pub type At<T> = Spanned<T>;
 
 /// Every table with its keys, in the order of the documentation.
-pub const KEYS: [(&str, &[&str]); 10] = [
+pub const KEYS: [(&str, &[&str]); 11] = [
     ("", &["state", "control", "parent_dirs", "portal", "discovery", "limits", "reservations", "target"]),
     ("portal", &["listen", "announce", "group"]),
     ("discovery", &["chap", "mutual_chap"]),
@@ -30,7 +30,7 @@ pub const KEYS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("reservations", &["force_aptpl", "cold_reset"]),
-    ("target", &["name", "alias", "lun", "chap", "mutual_chap", "initiator"]),
+    ("target", &["name", "alias", "lun", "chap", "mutual_chap", "initiator", "portal_groups", "redirect"]),
     (
         "target.lun",
         &[
@@ -49,6 +49,7 @@ pub const KEYS: [(&str, &[&str]); 10] = [
     ("target.initiator", &["name", "luns"]),
     ("target.chap", &["user", "secret_file", "secret_env"]),
     ("target.mutual_chap", &["user", "secret_file", "secret_env"]),
+    ("target.redirect", &["to", "permanent"]),
 ];
 
 /// The whole file.
@@ -152,6 +153,20 @@ pub struct Target {
     /// Allowed initiators; without any, all are.
     #[serde(default)]
     pub initiator: Vec<Initiator>,
+    /// Portal groups that lead to it; without them, all do.
+    pub portal_groups: Option<At<Vec<At<u16>>>>,
+    /// Where it is instead.
+    pub redirect: Option<Redirect>,
+}
+
+/// `[target.redirect]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// `HOST:PORT`.
+    pub to: At<String>,
+    /// From now on, or this time.
+    pub permanent: Option<bool>,
 }
 
 /// `[[target.lun]]`

@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lunkeep_common::name::{IscsiName, Tsih};
+use lunkeep_common::name::{IscsiName, PortalGroupTag, Tsih};
 use lunkeep_common::scsi::Lun as WireLun;
 
 use super::{Refusal, media, model};
 use crate::daemon::config::secret;
 use crate::daemon::prepare::{OpenLun, Prepared, PreparedLun, PreparedTarget};
 use crate::daemon::server_config::target_config;
-use crate::daemon::spec::{Access, Authentication, CreateSpec, Credential, LunAddress, LunSpec, LunView};
+use crate::daemon::spec::{
+    Access, Authentication, CreateSpec, Credential, LunAddress, LunSpec, LunView, redirect_to,
+};
 use crate::device::MediumChange;
-use crate::engine::config::LunConfig;
+use crate::engine::config::{LunConfig, PortalGroups, Redirect};
 use crate::engine::{ChangeError, LoggedOut, ParentFolders, ServerHandle, Which};
 use crate::image::{Allocation, Disk as _, DiskError, Format};
 use crate::store::StateLocation;
@@ -138,6 +140,14 @@ impl Manager {
             model::Target {
                 name: target.name.to_string(),
                 alias: target.alias.clone(),
+                portal_groups: match &target.portal_groups {
+                    PortalGroups::All => None,
+                    PortalGroups::Only(groups) => Some(groups.iter().map(|group| group.0).collect()),
+                },
+                redirect: target.redirect.as_ref().map(|redirect| model::Redirect {
+                    to: redirect.to.to_string(),
+                    permanent: redirect.permanent,
+                }),
                 sessions: target.sessions,
                 luns: luns.collect(),
             }
@@ -208,6 +218,11 @@ impl Manager {
             }
         };
         let authentication = authentication(&request)?;
+        let portal_groups = match request.portal_groups.as_slice() {
+            [] => PortalGroups::All,
+            groups => PortalGroups::Only(groups.iter().copied().map(PortalGroupTag).collect()),
+        };
+        let redirect = request.redirect.as_ref().map(redirect).transpose()?;
         let mut opened: BTreeMap<u16, OpenLun> = BTreeMap::new();
         for new in &request.luns {
             let number = free_number(new.number, |number| opened.contains_key(&number))?;
@@ -224,9 +239,16 @@ impl Manager {
             }
         }
         let luns = opened.iter().map(|(number, lun)| (*number, lun.lun().clone())).collect();
-        let target =
-            PreparedTarget { name: name.clone(), alias: request.alias.clone(), luns, authentication, access };
-        let added = match self.keep_ports(&name, target.luns.values()) {
+        let target = PreparedTarget {
+            name: name.clone(),
+            alias: request.alias.clone(),
+            luns,
+            authentication,
+            access,
+            portal_groups,
+            redirect,
+        };
+        let added = match self.keep_ports(&name, &target.portal_groups, target.luns.values()) {
             Ok(()) => self.server.add_target(target_config(&target)).await.map_err(Refusal::from),
             Err(refusal) => Err(refusal),
         };
@@ -236,6 +258,21 @@ impl Manager {
         }
         self.inventory().insert(name, target);
         Ok(model::TargetChanged { name: request.name, sessions: model::SessionsEnded::default() })
+    }
+
+    /// Sends initiators of a target elsewhere.
+    pub(super) async fn redirect_target(
+        self: Arc<Self>,
+        request: model::RedirectTarget,
+    ) -> Result<model::TargetRedirected, Refusal> {
+        let _one_at_a_time = self.begin().await?;
+        let name = self.target(Some(&request.name))?;
+        let redirect = request.redirect.as_ref().map(redirect).transpose()?;
+        self.server.redirect(&name, redirect.clone()).await?;
+        if let Some(target) = self.inventory().get_mut(&name) {
+            target.redirect = redirect;
+        }
+        Ok(model::TargetRedirected { name: request.name, redirect: request.redirect })
     }
 
     /// Stops serving a target.
@@ -276,7 +313,8 @@ impl Manager {
         let opened = self.open(&target, number, &request.lun, &BTreeMap::new()).await?;
         let lun = opened.lun().clone();
         let config = LunConfig { number, unit: lun.unit.clone() };
-        let added = match self.keep_ports(&target, [&lun]) {
+        let groups = self.inventory().get(&target).map(|own| own.portal_groups.clone()).unwrap_or_default();
+        let added = match self.keep_ports(&target, &groups, [&lun]) {
             Ok(()) => self.server.add_lun(&target, config).await.map_err(Refusal::from),
             Err(refusal) => Err(refusal),
         };
@@ -520,14 +558,16 @@ impl Manager {
     fn keep_ports<'a>(
         &self,
         target: &IscsiName,
+        groups: &PortalGroups,
         luns: impl IntoIterator<Item = &'a Arc<PreparedLun>>,
     ) -> Result<(), Refusal> {
         for lun in luns {
             let known = lun.folder.port_numbers()?;
-            let all = self.server.number_ports(std::slice::from_ref(target), &known)?;
+            let served = self.server.ports_in(target, groups);
+            let all = self.server.number_ports(served.clone(), &known)?;
             let mut ports: std::collections::BTreeSet<_> =
                 known.iter().map(|(port, _)| port.clone()).collect();
-            ports.extend(self.server.ports_of(target));
+            ports.extend(served);
             let own = all.only(&ports);
             if own != known {
                 lun.folder.keep_port_numbers(&own)?;
@@ -593,6 +633,11 @@ fn lun_spec(path: &Path, new: &model::NewLun) -> Result<LunSpec, Refusal> {
         removable: new.removable,
         serial: new.serial.as_deref().map(parsed).transpose()?,
     })
+}
+
+fn redirect(asked: &model::Redirect) -> Result<Redirect, Refusal> {
+    let to = redirect_to(&asked.to).map_err(Refusal::malformed)?;
+    Ok(Redirect { to, permanent: asked.permanent })
 }
 
 /// The number that was asked for, or the lowest that is free.

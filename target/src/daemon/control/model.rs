@@ -115,6 +115,41 @@ pub struct AddTarget {
     pub chap_secret_file: Option<PathBuf>,
     /// Initiators that may log in; empty: every one.
     pub initiators: Vec<String>,
+    /// Portal groups that lead to it; empty: all of them.
+    pub portal_groups: Vec<u16>,
+    /// Where it is instead.
+    pub redirect: Option<Redirect>,
+}
+
+/// Where initiators of a target are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// `HOST:PORT`.
+    pub to: String,
+    /// From now on (0102h), or this time (0101h).
+    #[serde(default)]
+    pub permanent: bool,
+}
+
+/// `POST /v1/targets/redirect`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedirectTarget {
+    /// iSCSI name.
+    pub name: String,
+    /// Where to; absent: nowhere any more.
+    #[serde(default)]
+    pub redirect: Option<Redirect>,
+}
+
+/// The answer to `POST /v1/targets/redirect`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRedirected {
+    /// iSCSI name.
+    pub name: String,
+    /// Where to; absent: nowhere.
+    pub redirect: Option<Redirect>,
 }
 
 /// `POST /v1/targets/remove`
@@ -212,6 +247,10 @@ pub struct Target {
     pub name: String,
     /// A text for people.
     pub alias: Option<String>,
+    /// Portal groups that lead to it; absent: all of them.
+    pub portal_groups: Option<Vec<u16>>,
+    /// Where initiators are sent.
+    pub redirect: Option<Redirect>,
     /// Sessions of it.
     pub sessions: usize,
     /// Its LUNs.

@@ -57,6 +57,7 @@ pub static ROUTES: &[Route] = &[
     get!("/v1/sessions", sessions, "Who is logged in"),
     post!("/v1/sessions/logout", logout, "Ask initiators to log out, and drop the sessions that do not"),
     post!("/v1/targets", add_target, "Serve one more target"),
+    post!("/v1/targets/redirect", redirect_target, "Send initiators that log in to a target elsewhere"),
     post!("/v1/targets/remove", remove_target, "Stop serving a target: its sessions are asked to log out"),
     post!("/v1/luns", add_lun, "Serve one more LUN"),
     post!("/v1/luns/remove", remove_lun, "Stop serving a LUN, and close its image"),

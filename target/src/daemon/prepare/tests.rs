@@ -19,6 +19,8 @@ fn spec(folder: &Path, targets: &[(Option<&str>, &[&str])]) -> ServeSpec {
             .collect(),
         authentication: Authentication::None,
         access: Access::Everyone,
+        portal_groups: PortalGroups::All,
+        redirect: None,
     });
     ServeSpec {
         control: Control::default(),

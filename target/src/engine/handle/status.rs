@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lunkeep_common::name::{InitiatorPort, IscsiName, TargetPort, Tsih};
 
 use super::ServerHandle;
+use crate::engine::config::{PortalGroups, Redirect};
 
 /// A target as it is served now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,10 @@ pub struct TargetStatus {
     pub name: IscsiName,
     /// TargetAlias.
     pub alias: Option<String>,
+    /// Where it can be reached.
+    pub portal_groups: PortalGroups,
+    /// Where it is instead.
+    pub redirect: Option<Redirect>,
     /// Sessions of it.
     pub sessions: usize,
     /// Its LUNs, in their order.
@@ -73,6 +78,8 @@ impl ServerHandle {
             TargetStatus {
                 name: target.name.clone(),
                 alias: target.alias.clone(),
+                portal_groups: target.portal_groups.clone(),
+                redirect: target.redirect.clone(),
                 sessions: self.sessions_of(&target.name).len(),
                 luns: luns.collect(),
             }
