@@ -134,6 +134,8 @@ fn config(disk: &Arc<CountingDisk>) -> ServerConfig {
             group: PortalGroupTag(1),
         }],
         targets: vec![TargetConfig {
+            portal_groups: lunkeep_target::engine::config::PortalGroups::All,
+            redirect: None,
             name: TARGET.parse().unwrap(),
             alias: None,
             luns: vec![LunConfig { number: 0, unit }],

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use lunkeep_common::name::PortalGroupTag;
+
 use super::*;
 use crate::daemon::spec::{Access, Authentication, LunSource, LunSpec, LunView};
+use crate::engine::config::PortalGroups;
 use crate::image::{Allocation, Format};
 use crate::store::StateLocation;
 
@@ -110,6 +113,12 @@ fn every_key_of_the_full_file_arrives() {
     let LunSource::SameAs(quorum) = &open.luns[&7] else { panic!("the quorum disk") };
     assert_eq!(quorum.to_string(), "iqn.2026-11.org.example:cluster/0");
     assert_eq!(open.access, Access::Everyone);
+    assert!(
+        open.portal_groups.contains(PortalGroupTag(2)) && !open.portal_groups.contains(PortalGroupTag(1))
+    );
+    let redirect = open.redirect.as_ref().unwrap();
+    assert_eq!((redirect.to.to_string().as_str(), redirect.permanent), ("[::1]:3270", true));
+    assert_eq!((&cluster.portal_groups, &cluster.redirect), (&PortalGroups::All, &None));
     assert_eq!(open.authentication, Authentication::None);
     assert_eq!(image(&open.luns[&0]).create.unwrap().allocation, Allocation::Dynamic);
 }
@@ -121,7 +130,7 @@ fn the_table_of_keys_is_what_the_file_accepts() {
         let header = match table {
             "" => String::new(),
             "discovery" | "limits" | "reservations" => format!("[{table}]\n"),
-            "target.mutual_chap" => "[[target]]\n[target.mutual_chap]\n".into(),
+            "target.mutual_chap" | "target.redirect" => format!("[[target]]\n[{table}]\n"),
             nested if nested.contains('.') => format!("[[target]]\n[[{nested}]]\n"),
             table => format!("[[{table}]]\n"),
         };
