@@ -48,6 +48,7 @@ fn every_service_action_type_and_command_has_cases() {
         "preempt-and-abort",
         "register",
         "release",
+        "replace",
         "reserve",
         "reset",
         "second-portal",
