@@ -273,7 +273,10 @@ mod tests {
                     && info.service_action.is_none_or(|action| row.cdb[1] & 0x1f == action)
             });
             // The two that hand a reservation over have cases of their own, with every precondition.
-            let elsewhere = info.opcode == 0x5f && matches!(info.service_action, Some(0x07 | 0x08));
+            let handover = info.opcode == 0x5f && matches!(info.service_action, Some(0x07 | 0x08));
+            // These tell of a copy, and without one cannot be told from commands that are not there.
+            let of_a_copy = info.opcode == 0x84 && matches!(info.service_action, Some(0x00 | 0x04 | 0x07));
+            let elsewhere = handover || of_a_copy;
             assert!(found || elsewhere, "{} has no row in the matrix", info.name);
         }
     }
