@@ -23,4 +23,5 @@ pub mod report;
 pub mod target;
 pub mod test_environment;
 pub mod tgt;
+pub mod unit;
 pub mod wire;

@@ -27,7 +27,6 @@ use std::time::Duration;
 use lunkeep_common::login::target_side::Authentication;
 use lunkeep_common::name::{IscsiName, Isid, PortalGroupTag};
 use lunkeep_common::pdu::InitiatorHeader;
-use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
     AccessList, Announce, LunConfig, PortalConfig, PortalGroups, ReservationConfig, ServerConfig, Settings,
     TargetConfig, UnitConfig,
@@ -37,6 +36,7 @@ use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
 use lunkeep_target::store::{MemoryParameters, PortNumbers};
 use lunkeep_tests::gated_disk::GatedDisk;
 use lunkeep_tests::relay::{Passed, Relay};
+use lunkeep_tests::unit;
 use lunkeep_tests::wire::{Frame, Peer, login_request, opcode, rw10, text_keys};
 use tokio::runtime::Runtime;
 
@@ -118,30 +118,9 @@ fn portal(announce: Option<Announce>) -> PortalConfig {
 }
 
 fn lun(number: u16, disk: Arc<dyn Disk>) -> LunConfig {
-    let shape = disk.geometry();
     let last = number.to_be_bytes()[1];
-    let device = LogicalUnitConfig {
-        identity: Identity {
-            naa: vec![0x30, 0, 0, 0, 0, 0, 0, last],
-            serial: format!("TEST{number}"),
-            vendor: "LUNKEEP".into(),
-            product: "TEST".into(),
-            revision: "1".into(),
-        },
-        medium: MediumShape {
-            size: shape.size,
-            logical_block: shape.logical_block,
-            physical_block: shape.physical_block,
-            allocation_unit: shape.allocation_unit,
-            thin: shape.thin,
-            read_only: shape.read_only,
-        },
-        commands: CommandLimits::default(),
-        tasks: TaskLimits::default(),
-        task_aborted_status: false,
-        removable: false,
-        saved: None,
-    };
+    let naa = vec![0x30, 0, 0, 0, 0, 0, 0, last];
+    let device = unit::device(&*disk, naa, format!("TEST{number}"));
     let (reservations, parameters) = (ReservationConfig::in_memory(), Arc::new(MemoryParameters::default()));
     LunConfig { number, unit: Arc::new(UnitConfig { device, disk, reservations, parameters }) }
 }

@@ -15,7 +15,6 @@ use lunkeep_common::name::{IscsiName, Isid, PortalGroupTag};
 use lunkeep_common::scsi::Lun;
 use lunkeep_initiator::engine::{Config, Error, Initiator, LunHandle, Session};
 use lunkeep_initiator::session::Timing;
-use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
     AccessList, LunConfig, PortalConfig, ReservationConfig, ServerConfig, Settings, TargetConfig, UnitConfig,
 };
@@ -25,7 +24,7 @@ use lunkeep_target::store::{MemoryParameters, PortNumbers};
 use lunkeep_tests::counting_disk::{CountingDisk, TAG_LEN, Tag};
 use lunkeep_tests::faulty_relay::{Faults, FaultyRelay, Without};
 use lunkeep_tests::random::{Random, seed};
-use lunkeep_tests::report;
+use lunkeep_tests::{report, unit};
 use tokio::runtime::Runtime;
 
 const TARGET: &str = "iqn.2024-01.invalid.lunkeep:recovery";
@@ -91,29 +90,8 @@ impl Drop for Bench {
 }
 
 fn config(disk: &Arc<CountingDisk>) -> ServerConfig {
-    let shape = disk.geometry();
-    let device = LogicalUnitConfig {
-        identity: Identity {
-            naa: vec![0x30, 0, 0, 0, 0, 0, 0, 9],
-            serial: "RECOVERY".into(),
-            vendor: "LUNKEEP".into(),
-            product: "TEST".into(),
-            revision: "1".into(),
-        },
-        medium: MediumShape {
-            size: shape.size,
-            logical_block: shape.logical_block,
-            physical_block: shape.physical_block,
-            allocation_unit: shape.allocation_unit,
-            thin: shape.thin,
-            read_only: shape.read_only,
-        },
-        commands: CommandLimits::default(),
-        tasks: TaskLimits::default(),
-        task_aborted_status: false,
-        removable: false,
-        saved: None,
-    };
+    let naa = vec![0x30, 0, 0, 0, 0, 0, 0, 9];
+    let device = unit::device(&**disk, naa, "RECOVERY".into());
     let (reservations, parameters) = (ReservationConfig::in_memory(), Arc::new(MemoryParameters::default()));
     let unit = Arc::new(UnitConfig { device, disk: disk.clone(), reservations, parameters });
     let mut settings = Settings::default();

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use lunkeep_common::login::target_side::Authentication;
 use lunkeep_common::name::PortalGroupTag;
-use lunkeep_target::device::{CommandLimits, Identity, LogicalUnitConfig, MediumShape, TaskLimits};
 use lunkeep_target::engine::config::{
     AccessList, LunConfig, PortalConfig, PortalGroups, ReservationConfig, ServerConfig, Settings,
     TargetConfig, UnitConfig,
@@ -16,6 +15,7 @@ use lunkeep_target::engine::{HostEnvironment, Server};
 use lunkeep_target::image::{Access, Disk, Environment, Format, MemoryFile};
 use lunkeep_target::store::{FileState, MemoryParameters, Naa, PortNumbers};
 use lunkeep_tests::gated_disk::GatedDisk;
+use lunkeep_tests::unit;
 use lunkeep_tests::wire::Peer;
 use tokio::runtime::{Builder, Runtime};
 
@@ -85,7 +85,7 @@ impl Bench {
         let disks: Vec<_> = disks.into_iter().map(|disk| Arc::new(GatedDisk::new(disk))).collect();
         disks[1].open();
         let mut units: Vec<_> =
-            (0..2).map(|number| unit(number, disks[usize::from(number)].clone(), folder.path())).collect();
+            (0..2).map(|number| unit_of(number, disks[usize::from(number)].clone(), folder.path())).collect();
         if let Some(reservations) = setup.reservations {
             units[0].reservations = reservations;
         }
@@ -158,31 +158,9 @@ pub(super) fn memory_disk() -> Arc<dyn Disk> {
     Format::Raw.open(Arc::new(MemoryFile::with_len(16 << 20)), Access::ReadWrite, &env).unwrap()
 }
 
-fn unit(number: u8, disk: Arc<GatedDisk>, folder: &Path) -> UnitConfig {
-    let shape = disk.geometry();
+fn unit_of(number: u8, disk: Arc<GatedDisk>, folder: &Path) -> UnitConfig {
     let naa = Naa::from_random([number; 8]);
-    let device = LogicalUnitConfig {
-        identity: Identity {
-            naa: naa.to_bytes().to_vec(),
-            serial: format!("TEST{number}"),
-            vendor: "LUNKEEP".into(),
-            product: "TEST".into(),
-            revision: "1".into(),
-        },
-        medium: MediumShape {
-            size: shape.size,
-            logical_block: shape.logical_block,
-            physical_block: shape.physical_block,
-            allocation_unit: shape.allocation_unit,
-            thin: shape.thin,
-            read_only: shape.read_only,
-        },
-        commands: CommandLimits::default(),
-        tasks: TaskLimits::default(),
-        task_aborted_status: false,
-        removable: false,
-        saved: None,
-    };
+    let device = unit::device(&*disk, naa.to_bytes().to_vec(), format!("TEST{number}"));
     let store = Arc::new(FileState::new(folder.join(format!("{number}.json")), naa));
     let reservations = ReservationConfig { store, ..ReservationConfig::in_memory() };
     UnitConfig { device, disk, reservations, parameters: Arc::new(MemoryParameters::default()) }
