@@ -75,7 +75,7 @@ pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 /// medium that stalls must leave threads to the others: tokio has 512 of them.
 pub const UNIT_OPERATIONS_MAX: usize = 64;
 
-/// Buffers of 1 MiB that the server keeps for reads to come: what eight sessions with reads of 128 KiB at a queue depth of 4 use.
+/// Buffers of 1 MiB that the server keeps for reads to come, 32 MiB in all: what eight sessions with reads of 128 KiB at a queue depth of 4 use.
 pub const BUFFERS_KEPT_MAX: usize = 32;
 
 /// Longest write in bytes that waits its turn behind others in a logical unit's lane. A longer one gets a thread of its own, so that

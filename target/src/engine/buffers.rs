@@ -10,7 +10,8 @@ use crate::limits::BUFFERS_KEPT_MAX;
 /// Lengths from here on are worth keeping; below, the allocator keeps its memory itself.
 const KEPT_FROM: usize = 64 << 10;
 
-/// Length of the buffers that are kept, which is what longer reads are made of anyway (see `limits`).
+/// Length of the buffers that are kept. A new one takes memory only as far as it is filled, so reads under way take what a session's
+/// buffer space counts, and beside that there are only the few that are kept.
 const KEPT_LEN: usize = 1 << 20;
 
 /// Buffers that nobody uses.
