@@ -27,12 +27,20 @@ pub struct GatedDisk {
     changed: Condvar,
     /// Reads and writes fail from now on.
     broken: AtomicBool,
+    /// Writes panic.
+    defective: AtomicBool,
 }
 
 impl GatedDisk {
     /// A closed gate in front of `inner`.
     pub fn new(inner: Arc<dyn Disk>) -> Self {
-        Self { inner, counts: Mutex::default(), changed: Condvar::new(), broken: AtomicBool::new(false) }
+        Self {
+            inner,
+            counts: Mutex::default(),
+            changed: Condvar::new(),
+            broken: AtomicBool::new(false),
+            defective: AtomicBool::new(false),
+        }
     }
 
     /// Lets the writes that wait, and all later ones, through.
@@ -72,6 +80,11 @@ impl GatedDisk {
         self.broken.store(true, Ordering::SeqCst);
     }
 
+    /// Makes writes panic, or no longer.
+    pub fn set_defective(&self, defective: bool) {
+        self.defective.store(defective, Ordering::SeqCst);
+    }
+
     /// Returns when `count` writes wait at the gate.
     ///
     /// # Panics
@@ -103,6 +116,8 @@ impl GatedDisk {
         counts = self.changed.wait_while(counts, |counts| !counts.open).unwrap();
         counts.waiting -= 1;
         counts.passed += 1;
+        drop(counts);
+        assert!(!self.defective.load(Ordering::SeqCst), "a defect that a test asked for");
         if self.broken.load(Ordering::SeqCst) {
             Err(DiskError::Write(std::io::ErrorKind::Other.into()))
         } else {

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -27,7 +28,9 @@ pub(super) enum MediaError {
     Store(#[from] StoreError),
     #[error("the server ends")]
     Stopped,
-    #[error("a defect of this program, told above, ended it")]
+    #[error(
+        "a defect of this program, told above, ended it or one before; the LUN takes no more writes until `serve` is started again"
+    )]
     Panicked,
     #[error("this process does not serve the LUN any more")]
     NotServed(AccessState),
@@ -55,8 +58,15 @@ impl MediaError {
 /// # Errors
 /// What the disk, or the store of parameters, reports.
 pub(super) fn run(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {
+    // What was changed half is as unsafe to build upon as metadata that could not be written (`DiskError::Poisoned`).
+    if unit.defective.load(Ordering::Acquire) && (op.changes_medium() || matches!(op, MediaOp::Flush)) {
+        return Err(MediaError::Panicked);
+    }
     // A command that is never answered would hold up its nexus, every fence and the end of the server.
-    catch_unwind(AssertUnwindSafe(|| attempt(unit, op))).unwrap_or(Err(MediaError::Panicked))
+    catch_unwind(AssertUnwindSafe(|| attempt(unit, op))).unwrap_or_else(|_| {
+        unit.defective.store(true, Ordering::Release);
+        Err(MediaError::Panicked)
+    })
 }
 
 fn attempt(unit: &Unit, op: MediaOp) -> Result<MediaReply, MediaError> {

@@ -1,6 +1,7 @@
 //! A logical unit with its medium: the device's state machine behind a lock, and the disk that its operations run on.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub(super) struct Unit {
     pub(super) followed: Mutex<HashMap<TaskId, Box<dyn FnOnce() + Send>>>,
     /// One for each operation that may run on the medium at a time.
     pub(super) threads: Arc<Semaphore>,
+    /// An operation on the medium panicked: reads may go on, nothing else.
+    pub(super) defective: AtomicBool,
     /// Short writes.
     pub(super) lane: Lane<Job>,
     pub(super) buffers: Arc<Buffers>,
@@ -127,6 +130,7 @@ impl Unit {
             deadline,
             followed,
             threads,
+            defective: AtomicBool::new(false),
             lane,
             buffers,
         }

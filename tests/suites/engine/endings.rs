@@ -160,3 +160,20 @@ fn a_stalled_unit_leaves_threads_to_the_others_however_many_commands_wait_for_it
     }
     assert_eq!(bench.disks[0].passed(), 600);
 }
+
+/// What a panic left half done must not be built upon, so neither a write nor SYNCHRONIZE CACHE may answer GOOD after it.
+#[test]
+fn after_a_panic_below_a_write_it_is_answered_and_the_unit_is_read_only_until_a_restart() {
+    let bench = Bench::new();
+    bench.disks.iter().for_each(|disk| disk.open());
+    let mut peer = bench.login(ISID);
+    assert_eq!(peer.write_blocks(0, 0, &[1; BLOCK], BLOCK).status, GOOD);
+    bench.disks[0].set_defective(true);
+    let failed = peer.write_blocks(0, 1, &[2; BLOCK], BLOCK);
+    assert_eq!((failed.status, failed.sense_code().map(|sense| sense.0)), (CHECK_CONDITION, Some(3)));
+    bench.disks[0].set_defective(false);
+    assert_eq!(peer.write_blocks(0, 2, &[3; BLOCK], BLOCK).status, CHECK_CONDITION);
+    assert_eq!(peer.command_in(0, &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0).status, CHECK_CONDITION);
+    assert_eq!(peer.command_in(0, &rw10(0x28, 0, 1), 512).data, [1; BLOCK]);
+    assert_eq!(peer.write_blocks(1, 0, &[4; BLOCK], BLOCK).status, GOOD, "the other unit goes on");
+}
